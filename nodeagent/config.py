@@ -1,0 +1,100 @@
+"""The node's own configuration: one TOML file written by the operator, one identity file written by enrolment.
+
+The configuration has no secret; the identity (mode 0600, the agent's user) has the node's secret and signing key and lies
+beside the journal, so that a lost journal does not lose it (SE-15).
+"""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nodeagent.wire import load
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What of the host the cloud may use. Memory in MiB, disk in GiB; 0 means all that is there less a reserve."""
+
+    cpus: int = 0
+    memory_mb: int = 0
+    disk_gb: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """state_dir  journal, identity, blobs, instances (must be one file system)
+    run_dir       unix sockets and lock files
+    mesh_device   the underlay device that carries VXLAN; its MTU less 50 is every network's MTU
+    egress_bridge the bridge to the outside that a carrier's routers join; empty: this node carries nothing with NAT
+    fetch_proxy   HTTP proxy for image downloads, empty for none; fetch_allow: private ranges that images may come from
+    time_scale    factor on every period, for tests
+    """
+
+    name: str
+    mesh_address: str
+    mesh_device: str = "eth0"
+    state_dir: str = "/var/lib/steadyfist"
+    run_dir: str = "/run/steadyfist"
+    egress_bridge: str = ""
+    user: str = "steadyfist"
+    libvirt_uri: str = "qemu:///system"
+    byte_port: int = 13004
+    acceleration: str = ""
+    fetch_proxy: str = ""
+    fetch_allow: tuple[str, ...] = ()
+    time_scale: float = 1.0
+    share: Share = field(default_factory=Share)
+
+    @property
+    def state(self) -> Path:
+        return Path(self.state_dir)
+
+    @property
+    def run(self) -> Path:
+        return Path(self.run_dir)
+
+    @property
+    def helper_socket(self) -> Path:
+        return self.run / "nethelper.sock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who the node is to the control plane; `control` are base URLs of its internal listeners."""
+
+    node: str
+    name: str
+    secret: str
+    signing_key: str
+    broker_url: str
+    control: tuple[str, ...]
+
+
+def read_config(path: str | Path) -> Config:
+    """Parse and check the TOML file. Raises wire.Malformed naming the field, or OSError."""
+    return load(Config, tomllib.loads(Path(path).read_text()))
+
+
+def identity_path(config: Config) -> Path:
+    return config.state / "identity.json"
+
+
+def read_identity(config: Config) -> Identity:
+    return load(Identity, json.loads(identity_path(config).read_text()))
+
+
+def write_identity(config: Config, document: dict[str, object]) -> Identity:
+    """Store what enrolment answered; visible only once it is whole and on disk."""
+    identity = load(Identity, document)
+    path = identity_path(config)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return identity
