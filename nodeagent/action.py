@@ -50,5 +50,7 @@ def actions() -> Mapping[str, Action]:
     """Every action by name."""
     import nodeagent.actions as package
 
-    modules = [importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)]
+    modules = [
+        importlib.import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__)
+    ]
     return {module.ACTION.name: module.ACTION for module in modules}
