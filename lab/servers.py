@@ -1,0 +1,219 @@
+"""Private MariaDB and Redis servers for the lab and the tests: own directory, own sockets, ended by their process id."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+_children: list[subprocess.Popen[bytes]] = []
+"""What this process started, kept so that each is reaped when it has ended."""
+
+
+class ServerFailed(RuntimeError):
+    """A private server did not start; the text ends with its log."""
+
+
+def alive(pid: int) -> bool:
+    """True while the process runs; a zombie that nobody has reaped is dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def end(pid: int, seconds: float = 20.0, first: int = signal.SIGTERM) -> None:
+    """Ask the process to end, wait, and kill it when it does not."""
+    for number, patience in ((first, seconds), (signal.SIGKILL, 5.0)):
+        if not alive(pid):
+            break
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + patience
+        while alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+def read_pid(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class MariaDb:
+    """One mariadbd with `deploy/mariadb.cnf`. `address` and `port` are optional; the socket is always there.
+
+    prefix  words put before the command, to start it inside a namespace
+    """
+
+    directory: Path
+    address: str = "127.0.0.1"
+    port: int = 0
+    fast: bool = False
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "mariadb.sock"
+
+    @property
+    def pid_path(self) -> Path:
+        return self.directory / "mariadb.pid"
+
+    def start(self) -> None:
+        """Make the data directory when it is new, start the server, wait until it answers."""
+        data = self.directory / "data"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        pid = read_pid(self.pid_path)
+        if pid and alive(pid):
+            return
+        if not (data / "mysql").is_dir():
+            self._install(data)
+        log = self.directory / "mariadb.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                self._command(data), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        _children.append(process)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"mariadbd did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        pid = read_pid(self.pid_path)
+        if pid:
+            end(pid, 30.0)
+
+    def execute(self, sql: str) -> str:
+        """Run SQL as the server's root over its socket; passwords travel on standard input only."""
+        command = ["mariadb", "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch"]
+        return subprocess.run(command, input=sql, text=True, capture_output=True, check=True).stdout
+
+    def bootstrap(self, database: str, app_password: str, schema_password: str) -> None:
+        """Run `deploy/bootstrap.sql`, the same that an operator runs."""
+        variables = (
+            f"SET @database='{database}', @app_password='{app_password}', @schema_password='{schema_password}';\n"
+        )
+        self.execute(variables + (REPOSITORY / "deploy" / "bootstrap.sql").read_text())
+
+    def _install(self, data: Path) -> None:
+        shutil.rmtree(data, ignore_errors=True)
+        command = [
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+        ]
+        command += ["--skip-test-db", f"--user={_owner()}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ServerFailed(f"mariadb-install-db failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+
+    def _command(self, data: Path) -> list[str]:
+        command = [
+            *self.prefix,
+            "mariadbd",
+            f"--defaults-file={REPOSITORY / 'deploy' / 'mariadb.cnf'}",
+            f"--datadir={data}",
+        ]
+        command += [f"--socket={self.socket}", f"--pid-file={self.pid_path}", f"--user={_owner()}"]
+        command += [f"--bind-address={self.address}", f"--port={self.port}"] if self.port else ["--skip-networking"]
+        if self.fast:
+            command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--sync-binlog=0"]
+        return command
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        command = ["mariadb-admin", "--no-defaults", f"--socket={self.socket}", "--user=root", "ping"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@dataclass(frozen=True)
+class Redis:
+    """One redis-server on `address`:`port` and on a unix socket; append-only, so that a restart loses at most a second."""
+
+    directory: Path
+    address: str = "127.0.0.1"
+    port: int = 0
+    password: str = ""
+    prefix: tuple[str, ...] = ()
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "redis.sock"
+
+    @property
+    def pid_path(self) -> Path:
+        return self.directory / "redis.pid"
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        pid = read_pid(self.pid_path)
+        if pid and alive(pid):
+            return
+        log = self.directory / "redis.log"
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*self.prefix, "redis-server", "-"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        _children.append(process)
+        assert process.stdin
+        process.stdin.write(self._configuration().encode())
+        process.stdin.close()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"redis-server did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        pid = read_pid(self.pid_path)
+        if pid:
+            end(pid)
+
+    def _configuration(self) -> str:
+        lines = [
+            f"dir {self.directory}",
+            f"unixsocket {self.socket}",
+            "unixsocketperm 700",
+            f"pidfile {self.pid_path}",
+            "daemonize no",
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',
+            "maxmemory-policy noeviction",
+            f"port {self.port}",
+        ]
+        if self.port:
+            lines.append(f"bind {self.address}")
+        if self.password:
+            lines.append(f"requirepass {self.password}")
+        return "\n".join(lines) + "\n"
+
+    def _answers(self) -> bool:
+        command = ["redis-cli", "-s", str(self.socket), "--no-auth-warning"]
+        environment = dict(os.environ) | ({"REDISCLI_AUTH": self.password} if self.password else {})
+        done = subprocess.run([*command, "ping"], capture_output=True, text=True, check=False, env=environment)
+        return done.stdout.strip() == "PONG"
+
+
+def _owner() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -1,0 +1,93 @@
+"""How an operation is declared and found.
+
+An operation is one module in `sftasks/operations/`: `request` writes the wish in one transaction, `stages` says which
+steps make it true, `finish` writes the target when it has ended, and one `OPERATION` declares the kind. Discovery is by
+file, so a new operation is one file and its test.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import models
+
+from sfweb.models import Operation
+
+
+class Accepted(NamedTuple):
+    """What `request` answers: the row it is about, and the operation that will make it true."""
+
+    row: Any
+    operation: Operation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """One action on one node, still without a request: that is rendered when an attempt is made (EN-2)."""
+
+    node: UUID
+    action: str
+    object_type: str
+    object_uuid: UUID
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+Stage = Sequence[PlannedStep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an operation ended, for its `finish`: state succeeded, failed or cancelled."""
+
+    state: str
+    code: str = ""
+    message: str = ""
+    parked: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "succeeded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind's contract.
+
+    stages      reads rows, writes none; called when the operation starts
+    finish      writes the target in the transaction that ends the operation
+    retract     takes the wish back before unwinding and returns the steps that undo what was sent (EN-1)
+    coalesces   a waiting one is joined instead of queued twice (EN-7)
+    supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
+    absence     its wish is that something is gone: it ends when the nodes confirmed it or are missing (EN-12)
+    """
+
+    name: str
+    stages: Callable[[Operation], Sequence[Stage]]
+    finish: Callable[[Operation, Ended], None]
+    retract: Callable[[Operation], Stage] | None = None
+    coalesces: bool = False
+    supersedes: bool = False
+    absence: bool = False
+    observational: bool = False
+    priority: int = 20
+
+
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Every kind of operation by name."""
+    package = importlib.import_module("sftasks.operations")
+    found = [
+        importlib.import_module(f"sftasks.operations.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+    ]
+    return {module.OPERATION.name: module.OPERATION for module in found}
+
+
+def object_key(row: models.Model, node: UUID | None = None) -> str:
+    """`type:uuid` of the row, with `@node` for what is written of it on one node (EN-7)."""
+    key = f"{type(row).__name__.lower()}:{row.pk}"
+    return f"{key}@{node}" if node else key

@@ -1,0 +1,149 @@
+"""From what a caller typed to one row: by uuid (deleted ones too) or by name among the living, never another's.
+
+What the caller may not see is NotFound, exactly like what does not exist. A name that fits several is
+refused as ambiguous.
+"""
+
+import uuid
+from typing import TypeVar
+
+from django.db import models
+from django.db.models import Q
+
+from sfweb.domain.callers import Caller, is_trusted_by
+from sfweb.errors import Invalid, NotFound
+from sfweb.models import Artifact, Blob, Instance, Interface, Namespace, Network, Node, Operation, Upload
+from sfweb.models.network import FLOATING
+from sfweb.models.state import State
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+def as_uuid(ref: str) -> uuid.UUID | None:
+    """The uuid that `ref` spells in its canonical form, or None."""
+    try:
+        value = uuid.UUID(ref)
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return value if str(value) == ref.lower() else None
+
+
+def find_namespace(caller: Caller, name: str) -> Namespace:
+    """A living namespace that is the caller's own or trusts it."""
+    row = Namespace.objects.filter(name=name, state=State.CREATED).first()
+    if row is None or not is_trusted_by(caller, row):
+        raise NotFound(f"namespace not found: {name}")
+    return row
+
+
+def find_instance(caller: Caller, ref: str, namespace: str | None = None) -> Instance:
+    return _owned(Instance, "instance", caller, ref, namespace)
+
+
+def find_network(caller: Caller, ref: str, namespace: str | None = None) -> Network:
+    if as_uuid(ref) == FLOATING or ref == "floating":
+        if not caller.is_system:
+            raise NotFound(f"network not found: {ref}")
+        return Network.objects.get(uuid=FLOATING)
+    return _owned(Network, "network", caller, ref, namespace)
+
+
+def find_interface(caller: Caller, ref: str) -> Interface:
+    value = as_uuid(ref)
+    rows = Interface.objects.select_related("instance", "network")
+    row = rows.filter(uuid=value).first() if value else None
+    if row is None or not (caller.is_system or row.instance.namespace_id == caller.namespace_uuid):
+        raise NotFound(f"interface not found: {ref}")
+    return row
+
+
+def visible_artifacts(caller: Caller) -> models.QuerySet[Artifact]:
+    """Artifacts that are the caller's, shared, or of a namespace that trusts it."""
+    if caller.is_system:
+        return Artifact.objects.all()
+    mine = Q(namespace_id=caller.namespace_uuid)
+    return Artifact.objects.filter(
+        mine | Q(shared=True) | Q(namespace__trusts__trusted_id=caller.namespace_uuid)
+    ).distinct()
+
+
+def find_artifact(caller: Caller, ref: str, *, to_write: bool = False) -> Artifact:
+    """By uuid, or by name or source among the living. With `to_write` only what the caller may change."""
+    value = as_uuid(ref)
+    rows = visible_artifacts(caller).select_related("namespace")
+    if value:
+        found = list(rows.filter(uuid=value)[:2])
+    else:
+        alive = rows.exclude(state=State.DELETED).filter(Q(name=ref) | Q(source_url=ref))
+        found = list(alive.filter(namespace_id=caller.namespace_uuid)[:2]) or list(alive[:2])
+    row = _one(found, "artifact", ref, caller.namespace)
+    if to_write and not is_trusted_by(caller, row.namespace):
+        raise NotFound(f"artifact not found: {ref}")
+    return row
+
+
+def find_blob(caller: Caller, ref: str) -> Blob:
+    """A blob that an artifact version or instance disk of the caller's, or one that it may see, refers to (SE-11)."""
+    value = as_uuid(ref)
+    row = Blob.objects.filter(uuid=value).first() if value else None
+    if row is None or not may_read_blob(caller, row):
+        raise NotFound(f"blob not found: {ref}")
+    return row
+
+
+def may_read_blob(caller: Caller, blob: Blob) -> bool:
+    if caller.is_system:
+        return True
+    if visible_artifacts(caller).filter(versions__blob=blob).exists():
+        return True
+    return (
+        Instance.objects.filter(namespace_id=caller.namespace_uuid, disks__blob=blob)
+        .exclude(state=State.DELETED)
+        .exists()
+    )
+
+
+def find_upload(caller: Caller, ref: str) -> Upload:
+    value = as_uuid(ref)
+    rows = Upload.objects.select_related("node").filter(state=State.CREATED)
+    row = rows.filter(uuid=value).first() if value else None
+    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
+        raise NotFound(f"upload not found: {ref}")
+    return row
+
+
+def find_node(ref: str) -> Node:
+    value = as_uuid(ref)
+    row = Node.objects.filter(Q(uuid=value) if value else Q(name=ref)).first()
+    if row is None:
+        raise NotFound(f"node not found: {ref}")
+    return row
+
+
+def find_operation(caller: Caller, ref: str) -> Operation:
+    value = as_uuid(ref)
+    row = Operation.objects.select_related("namespace").filter(uuid=value).first() if value else None
+    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
+        raise NotFound(f"operation not found: {ref}")
+    return row
+
+
+def _owned(model: type[Row], noun: str, caller: Caller, ref: str, namespace: str | None) -> Row:
+    rows = model._default_manager.select_related("namespace")
+    if not caller.is_system:
+        rows = rows.filter(namespace_id=caller.namespace_uuid)
+    if namespace is not None:
+        rows = rows.filter(namespace__name=namespace)
+    value = as_uuid(ref)
+    if value:
+        return _one(list(rows.filter(uuid=value)[:2]), noun, ref, namespace or caller.namespace)
+    living = rows.filter(name=ref).exclude(state=State.DELETED).exclude(pk=FLOATING)
+    return _one(list(living[:2]), noun, ref, namespace or caller.namespace)
+
+
+def _one(found: list[Row], noun: str, ref: str, namespace: str) -> Row:
+    if not found:
+        raise NotFound(f"{noun} not found: {ref}")
+    if len(found) > 1:
+        raise Invalid(f'multiple {noun}s have the name "{ref}" in namespace "{namespace}"', code="ambiguous")
+    return found[0]

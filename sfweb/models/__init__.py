@@ -1,0 +1,62 @@
+"""Every table. One noun per file."""
+
+from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
+from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
+from sfweb.models.blob import Blob, BlobLocation, Upload
+from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
+from sfweb.models.event import Event, EventObject
+from sfweb.models.instance import Disk, Instance, PlacementReservation
+from sfweb.models.namespace import Key, Namespace, Trust
+from sfweb.models.network import (
+    FLOATING,
+    Address,
+    AddressKind,
+    CarrierLease,
+    DhcpLease,
+    DnsEntry,
+    Interface,
+    Network,
+)
+from sfweb.models.node import Node, NodeCapacity, NodeCredential, NodeObject, Wanted
+from sfweb.models.operation import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+
+__all__ = [
+    "FLOATING",
+    "Address",
+    "AddressKind",
+    "Artifact",
+    "ArtifactKind",
+    "ArtifactVersion",
+    "Blob",
+    "BlobLocation",
+    "BootstrapOperation",
+    "CarrierLease",
+    "DependencyKind",
+    "DhcpLease",
+    "Disk",
+    "DnsEntry",
+    "Duty",
+    "Event",
+    "EventObject",
+    "IdempotencyKey",
+    "Instance",
+    "Interface",
+    "Key",
+    "Metadata",
+    "Namespace",
+    "Network",
+    "Node",
+    "NodeCapacity",
+    "NodeCredential",
+    "NodeObject",
+    "Operation",
+    "OperationDependency",
+    "OperationTarget",
+    "PlacementReservation",
+    "PoolAllocation",
+    "SchemaVersion",
+    "Step",
+    "Trust",
+    "Upload",
+    "Wanted",
+]

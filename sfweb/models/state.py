@@ -1,0 +1,129 @@
+"""The states of every object and the only way from one to another.
+
+`transition` is one conditional UPDATE: it changes exactly one row that is in a state from which the table allows the
+step, or raises StateConflict. Nothing else writes a state column after the insert.
+"""
+
+import enum
+from typing import Any
+
+from django.db import models
+
+from sfweb.errors import StateConflict
+
+
+class State(enum.StrEnum):
+    INITIAL = "initial"
+    PREFLIGHT = "preflight"
+    CREATING = "creating"
+    CREATED = "created"
+    MISSING = "missing"
+    DELETE_WAIT = "delete-wait"
+    DELETED = "deleted"
+    ERROR = "error"
+
+
+class OperationState(enum.StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    UNWINDING = "unwinding"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepState(enum.StrEnum):
+    PLANNED = "planned"
+    SENT = "sent"
+    DONE = "done"
+    FAILED = "failed"
+    OBSOLETE = "obsolete"
+    UNDONE = "undone"
+
+
+class ReservationState(enum.StrEnum):
+    CLAIMED = "claimed"
+    CONSUMED = "consumed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+_LIFE = {
+    State.INITIAL: {State.CREATED, State.ERROR, State.DELETED, State.DELETE_WAIT},
+    State.CREATED: {State.DELETE_WAIT, State.DELETED, State.ERROR},
+    State.DELETE_WAIT: {State.DELETED, State.ERROR},
+    State.ERROR: {State.DELETE_WAIT, State.DELETED},
+}
+
+TRANSITIONS: dict[str, dict[str, set[Any]]] = {
+    "Instance": {
+        State.INITIAL: {State.CREATING, State.ERROR, State.DELETE_WAIT, State.DELETED},
+        State.CREATING: {State.CREATED, State.ERROR, State.DELETE_WAIT, State.DELETED},
+        State.CREATED: {State.DELETE_WAIT, State.DELETED, State.ERROR},
+        State.DELETE_WAIT: {State.DELETED, State.ERROR},
+        State.ERROR: {State.CREATED, State.DELETE_WAIT, State.DELETED},
+    },
+    "Network": _LIFE,
+    "Interface": _LIFE,
+    "Artifact": _LIFE,
+    "Blob": {
+        State.INITIAL: {State.CREATED, State.ERROR, State.DELETED},
+        State.CREATED: {State.ERROR, State.DELETED},
+        State.ERROR: {State.DELETED, State.INITIAL},
+    },
+    "Upload": {State.CREATED: {State.DELETED}},
+    "Namespace": {State.CREATED: {State.DELETED}},
+    "Key": {State.CREATED: {State.DELETED}},
+    "Node": {
+        State.INITIAL: {State.CREATED, State.DELETED, State.MISSING},
+        State.CREATED: {State.MISSING, State.ERROR, State.DELETED},
+        State.MISSING: {State.CREATED, State.ERROR, State.DELETED},
+        State.ERROR: {State.CREATED, State.MISSING, State.DELETED},
+    },
+    "Operation": {
+        OperationState.WAITING: {OperationState.RUNNING, OperationState.CANCELLED, OperationState.FAILED},
+        OperationState.RUNNING: {
+            OperationState.UNWINDING,
+            OperationState.SUCCEEDED,
+            OperationState.FAILED,
+            OperationState.CANCELLED,
+        },
+        OperationState.UNWINDING: {OperationState.FAILED, OperationState.CANCELLED},
+    },
+    "Step": {
+        StepState.PLANNED: {StepState.SENT, StepState.OBSOLETE, StepState.FAILED, StepState.UNDONE, StepState.DONE},
+        StepState.SENT: {StepState.DONE, StepState.FAILED, StepState.OBSOLETE, StepState.PLANNED, StepState.UNDONE},
+        StepState.DONE: {StepState.UNDONE},
+        StepState.FAILED: {StepState.UNDONE},
+    },
+    "PlacementReservation": {
+        ReservationState.CLAIMED: {ReservationState.CONSUMED, ReservationState.RELEASED, ReservationState.EXPIRED},
+        ReservationState.CONSUMED: {ReservationState.RELEASED},
+    },
+}
+
+ACTIVE = (State.INITIAL, State.PREFLIGHT, State.CREATING, State.CREATED)
+"""States of an object that is there or will be, for gates: neither broken nor going."""
+
+OPEN_OPERATION = (OperationState.WAITING, OperationState.RUNNING, OperationState.UNWINDING)
+OPEN_STEP = (StepState.PLANNED, StepState.SENT)
+
+
+def origins(model: str, to: str) -> list[str]:
+    """The states from which `model` may go to `to`."""
+    return [str(state) for state, targets in TRANSITIONS[model].items() if to in targets]
+
+
+def transition(row: models.Model, to: str, **columns: Any) -> None:
+    """Move one row to state `to` and set `columns` with it. Raises StateConflict when no allowed row was there to change.
+
+    `columns` may hold database expressions; such attributes of `row` keep their old value until it is read again.
+    """
+    name = type(row).__name__
+    changed = type(row)._default_manager.filter(pk=row.pk, state__in=origins(name, to)).update(state=str(to), **columns)
+    if changed != 1:
+        raise StateConflict(f"{name.lower()} {row.pk} cannot become {to}")
+    row.state = str(to)  # type: ignore[attr-defined]
+    for column, value in columns.items():
+        if not hasattr(value, "resolve_expression"):
+            setattr(row, column, value)

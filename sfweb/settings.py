@@ -1,0 +1,140 @@
+"""Settings of every control-plane process, from the environment. `.env.example` lists them with their meaning."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _flag(name: str, default: bool = False) -> bool:
+    return os.environ.get(name, str(default)).lower() in ("1", "true", "yes", "on")
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Django's entry for mysql://user:password@host:port/name?unix_socket=PATH&ssl_ca=PATH."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("mysql", "mariadb"):
+        raise ImproperlyConfigured("DATABASE_URL must begin with mysql://")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    options: dict[str, Any] = {
+        "charset": "utf8mb4",
+        "isolation_level": "read committed",
+        "connect_timeout": 5,
+        # longer than any of our transactions, shorter than a client's patience
+        "init_command": "SET SESSION innodb_lock_wait_timeout=8",
+    }
+    if "unix_socket" in query:
+        options["unix_socket"] = query["unix_socket"]
+    if "ssl_ca" in query:
+        options |= {"ssl": {"ca": query["ssl_ca"]}, "ssl_mode": "VERIFY_IDENTITY"}
+    return {
+        "ENGINE": "django.db.backends.mysql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or ""),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options,
+        "TEST": {"CHARSET": "utf8mb4", "COLLATION": "utf8mb4_nopad_bin"},
+    }
+
+
+TIME_SCALE = float(os.environ.get("TIME_SCALE", "1"))
+"""Factor on every period, lease, halo and timeout of the product; below 1 in tests."""
+
+SECRET_KEY = os.environ.get("SECRET_KEY", "")
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY is not set: give every control-plane process the same long random text")
+AUTH_SECRET = os.environ.get("AUTH_SECRET", SECRET_KEY)
+ZONE = os.environ.get("ZONE", "steadyfist")
+API_TOKEN_SECONDS = int(os.environ.get("API_TOKEN_SECONDS", "900"))
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "mysql://steadyfist@127.0.0.1:3306/steadyfist"))}
+SCHEMA_DATABASE_URL = os.environ.get("SCHEMA_DATABASE_URL", "")
+BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
+BROKER_ADMIN_URL = os.environ.get("BROKER_ADMIN_URL", "")
+NODE_BROKER_URL = os.environ.get("NODE_BROKER_URL", BROKER_URL)
+INTERNAL_ADDRESSES = [
+    item for item in os.environ.get("INTERNAL_ADDRESSES", "http://127.0.0.1:13001").split(",") if item
+]
+API_PUBLIC_URL = os.environ.get("API_PUBLIC_URL", "")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "health_check",
+    "django_celery_beat",
+    "sfweb.apps.SfwebConfig",
+]
+MIDDLEWARE = [
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+ROOT_URLCONF = "sfweb.urls"
+WSGI_APPLICATION = "sfweb.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "sfweb" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(os.environ.get("STATIC_ROOT", BASE_DIR / "var" / "static"))
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DNS_SERVERS = [item for item in os.environ.get("DNS_SERVERS", "8.8.8.8").split(",") if item]
+FLOATING_NETWORK = os.environ.get("FLOATING_NETWORK", "192.168.20.0/24")
+FLOATING_GATEWAY = os.environ.get("FLOATING_GATEWAY", "")
+"""The outside router's address; the first address of the block when empty."""
+
+CPU_OVERCOMMIT_RATIO = float(os.environ.get("CPU_OVERCOMMIT_RATIO", "3.0"))
+RAM_OVERCOMMIT_RATIO = float(os.environ.get("RAM_OVERCOMMIT_RATIO", "1.0"))
+DISK_OVERCOMMIT_RATIO = float(os.environ.get("DISK_OVERCOMMIT_RATIO", "1.0"))
+IP_DELETION_HALO_SECONDS = 300 * TIME_SCALE
+IP_CONGESTED_HALO_SECONDS = 30 * TIME_SCALE
+PORT_QUARANTINE_SECONDS = 60 * TIME_SCALE
+CLEANER_DELAY_SECONDS = float(os.environ.get("CLEANER_DELAY_SECONDS", "3600")) * TIME_SCALE
+NODE_SILENT_SECONDS = 60 * TIME_SCALE
+NODE_MISSING_SECONDS = 120 * TIME_SCALE
+CARRIER_LEASE_SECONDS = 60 * TIME_SCALE
+REPORT_IDLE_SECONDS = 30 * TIME_SCALE
+REPORT_BUSY_SECONDS = 5 * TIME_SCALE
+REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
+OPERATION_KEEP_SECONDS = 7 * 86400
+
+METRICS_PORT = int(os.environ.get("METRICS_PORT", "13003"))
+METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "127.0.0.1")
+LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO")
