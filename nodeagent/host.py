@@ -49,6 +49,16 @@ class DomainState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainEvent:
+    """A domain changed by itself or by a command; `cause` is one of started, paused, resumed, cut (by a command), guest
+    (the guest shut itself down) and crashed (its process died or failed).
+    """
+
+    instance: str
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class HostInventory:
     """All the node holds. `unreadable` names the parts that could not be enumerated: such an inventory proves no absence.
 

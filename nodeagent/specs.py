@@ -38,6 +38,15 @@ def _within(value: float, low: float, high: float, what: str) -> None:
         raise ValueError(f"{what}: {value} is not within {low} to {high}")
 
 
+def require_uuid(value: str, what: str) -> None:
+    """Raises ValueError unless `value` is a lower-case hyphenated UUID."""
+    _match(UUID, value, what)
+
+
+def require_vni(value: int) -> None:
+    _within(value, 1, MAX_VNI, "vni")
+
+
 class Power(StrEnum):
     ON = "on"
     OFF = "off"

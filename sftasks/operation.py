@@ -10,12 +10,15 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
 
-from sfweb.models import Operation
+from nodeagent.wire import Outcome
+from sfweb.domain.callers import CLUSTER, Caller
+from sfweb.models import Operation, Step
 
 
 class Accepted(NamedTuple):
@@ -40,6 +43,43 @@ Stage = Sequence[PlannedStep]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What `engine.submit` is given: one operation that does not exist yet.
+
+    suffix  what may not be merged with another waiting one of the same kind and object (EN-7)
+    """
+
+    kind: str
+    object_key: str
+    targets: Sequence[tuple[str, UUID]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    caller: Caller = CLUSTER
+    namespace: UUID | None = None
+    suffix: str = ""
+    retry_of: Operation | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One type of object that nodes hold: how it is rendered, and which operation keeps it as wished.
+
+    generation  the object's generation, read before its rows are (EN-2); `advance` raises it above a number
+    requests    for each action, the function that renders its request; None when the rows no longer want it
+    """
+
+    type: str
+    kind: str
+    ensure: str
+    remove: str
+    generation: Callable[[UUID, UUID], int]
+    advance: Callable[[UUID, UUID, int], None]
+    requests: Mapping[str, Callable[[UUID, UUID, Mapping[str, Any]], dict[str, Any] | None]]
+
+    def action(self, wanted: str) -> str:
+        return self.ensure if wanted == "present" else self.remove
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """How an operation ended, for its `finish`: state succeeded, failed or cancelled."""
 
@@ -59,7 +99,8 @@ class Kind:
 
     stages      reads rows, writes none; called when the operation starts
     finish      writes the target in the transaction that ends the operation
-    retract     takes the wish back before unwinding and returns the steps that undo what was sent (EN-1)
+    retract     takes the wishes back in the rows; the engine then sends what the rows say (EN-1). Without it: no undo
+    mend        given a refusal, may change rows so that the same step can succeed, and says so
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
     absence     its wish is that something is gone: it ends when the nodes confirmed it or are missing (EN-12)
@@ -68,7 +109,8 @@ class Kind:
     name: str
     stages: Callable[[Operation], Sequence[Stage]]
     finish: Callable[[Operation, Ended], None]
-    retract: Callable[[Operation], Stage] | None = None
+    retract: Callable[[Operation], None] | None = None
+    mend: Callable[[Operation, Step, Outcome], bool] | None = None
     coalesces: bool = False
     supersedes: bool = False
     absence: bool = False

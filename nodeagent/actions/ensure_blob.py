@@ -1,0 +1,69 @@
+"""Make one blob's verified file present on this node, from a URL, from a peer, or from an upload that this node holds.
+
+A blob is immutable: one that is here with other content than the control plane knows is refused, never replaced, for
+disks may lie on it. The facts (size and virtual_size in bytes, sha512 in hex, format) are what the first fetch teaches.
+
+Transient causes end as Retry: fetch.dns, fetch.connect, fetch.timeout, fetch.server (5xx), fetch.busy (429),
+fetch.short_body, fetch.peer (no peer holds it just now), upload.incomplete.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from nodeagent.action import Action, Result
+from nodeagent.host import BlobFacts, Call, Host, Refused
+from nodeagent.specs import BlobSpec, require_uuid
+
+REFUSALS = frozenset(
+    {
+        "blob.conflict",
+        "blob.not_an_image",
+        "blob.unsafe",
+        "cancelled",
+        "disk.full",
+        "fetch.bad_url",
+        "fetch.checksum",
+        "fetch.denied",
+        "fetch.forbidden",
+        "fetch.not_found",
+        "fetch.redirects",
+        "fetch.size",
+        "fetch.tls",
+        "upload.missing",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """`upload` names a finished upload of this node that becomes the blob; without it the bytes come from spec.source."""
+
+    spec: BlobSpec
+    upload: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.upload is not None:
+            require_uuid(self.upload, "upload")
+
+
+def run(request: Request, host: Host, call: Call) -> Result:
+    spec = request.spec
+    present = host.blob(spec.blob)
+    if present is not None:
+        _require_same(spec, present)
+        return Result(change="unchanged", facts=dataclasses.asdict(present))
+    if request.upload is not None:
+        facts = host.adopt_upload(request.upload, spec, call)
+    else:
+        facts = host.fetch_blob(spec, spec.source, call)
+    return Result(change="created", facts=dataclasses.asdict(facts))
+
+
+def _require_same(spec: BlobSpec, present: BlobFacts) -> None:
+    if spec.sha512 not in (None, present.sha512) or spec.size not in (None, present.size):
+        raise Refused("blob.conflict", f"blob {spec.blob} is here with other content")
+
+
+ACTION = Action(
+    name="ensure_blob", version=1, request=Request, run=run, bulk=True, max_seconds=6 * 3600, refusals=REFUSALS
+)

@@ -1,0 +1,219 @@
+"""Handing steps to nodes: rendered when the attempt is made, sent once, copied when the node's report shows a loss.
+
+Part of the engine. A step leaves here in two ways: as a Celery message (the doorbell), or in the answer to a node's
+report. Both carry the same signed message, and a copy repeats token and request byte for byte (EN-3).
+"""
+
+import uuid
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, Q
+
+from nodeagent.action import actions
+from nodeagent.wire import StepMessage, dump, load
+from sfweb.domain.transactions import durable
+from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
+from sftasks import celery
+from sftasks.operation import PlannedStep, served
+
+THREADS = {False: 8, True: 2}
+"""Threads of a node's two workers, by `bulk`; twice as many steps are in flight at most (EN-10)."""
+LOST_AFTER_SECONDS = 10.0
+HELD_SECONDS = 90.0
+CONSIDERED = 64
+
+
+def plan(operation: Operation, stage: int, steps: Sequence[PlannedStep], purpose: str = "do") -> None:
+    """Insert the stage's steps, still without requests."""
+    Step.objects.bulk_create(
+        [
+            Step(
+                operation=operation,
+                stage=stage,
+                purpose=purpose,
+                node_id=step.node,
+                action=step.action,
+                object_type=step.object_type,
+                object_uuid=step.object_uuid,
+                arguments=dict(step.arguments),
+                bulk=actions()[step.action].bulk,
+            )
+            for step in steps
+        ]
+    )
+
+
+def send_stage(operation: Operation, stage: int) -> int:
+    """Send what is due of the stage and ring after commit. Returns how many of its steps are open. Under the operation's lock."""
+    steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
+    messages = []
+    for step in steps:
+        if step.state == StepState.PLANNED and _is_due(step) and has_room(step.node_id, step.bulk):
+            message = send(operation, step)
+            if message:
+                messages.append((message, step.bulk))
+    if messages:
+        transaction.on_commit(lambda: celery.ring(messages))
+    return sum(step.state in OPEN_STEP for step in steps)
+
+
+def send(operation: Operation, step: Step) -> StepMessage | None:
+    """Render the step and mark it sent. None, with the step's `reason` or end written, when it must wait or is not wanted."""
+    node = Node.objects.select_related("credential").get(pk=step.node_id)
+    reason = why_not(node, step)
+    if reason:
+        if step.reason != reason:
+            Step.objects.filter(pk=step.pk).update(reason=reason)
+        return None
+    rendered = _render(step)
+    if rendered is None:
+        transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="no longer wanted")
+        return None
+    generation, request = rendered
+    message = StepMessage(
+        token=str(uuid.uuid4()),
+        node=str(node.pk),
+        incarnation=node.credential.incarnation or "",
+        action=step.action,
+        version=actions()[step.action].version,
+        object_key=f"{step.object_type}:{step.object_uuid}",
+        generation=generation,
+        request=request,
+    ).signed(node.credential.signing_key)
+    transition(
+        step,
+        StepState.SENT,
+        token=message.token,
+        request=dump(message),
+        generation=generation,
+        attempt=step.attempt + 1,
+        reason="",
+        sent_at=UtcNow(),
+        first_sent_at=UtcNow() if step.first_sent_at is None else F("first_sent_at"),
+        deadline=FromNow(HELD_SECONDS * settings.TIME_SCALE),
+    )
+    return message
+
+
+def why_not(node: Node, step: Step) -> str:
+    """Why nothing can be sent to this node for this step now; empty when it can."""
+    credential: NodeCredential = node.credential
+    if node.state == State.DELETED:
+        return "node was deleted"
+    if credential.incarnation is None:
+        return "node has not reported yet"
+    if credential.seen_incarnation != credential.incarnation:
+        return "node came back with another journal: an operator must accept it"
+    if is_silent(node):
+        return f"node silent since {node.last_seen:%Y-%m-%d %H:%M:%S} UTC"
+    if node.state == State.MISSING and not _is_absence(step):
+        return "node is missing until it has confirmed what it left behind"
+    known = node.actions.get(step.action)
+    if known != actions()[step.action].version:
+        return f"agent does not know {step.action} version {actions()[step.action].version}"
+    return ""
+
+
+def is_silent(node: Node) -> bool:
+    """True when the node has not reported for the silence period, by the database's clock."""
+    silence = FromNow(-settings.NODE_SILENT_SECONDS)
+    return not Node.objects.filter(pk=node.pk, last_seen__gt=silence).exists()
+
+
+def has_room(node: uuid.UUID, bulk: bool) -> bool:
+    return Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count() < 2 * THREADS[bulk]
+
+
+def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
+    """What the node is to do next: copies of what its report shows to be lost, then planned steps that are due (EN-4)."""
+    messages = _lost(node, held)
+    for bulk in (False, True):
+        room = 2 * THREADS[bulk] - Step.objects.filter(node=node, state=StepState.SENT, bulk=bulk).count()
+        for pk in next_due(node.pk, bulk, max(room, 0)):
+            message = send_one(pk)
+            if message:
+                messages.append(message)
+    return messages
+
+
+def next_due(node: uuid.UUID, bulk: bool, room: int) -> list[uuid.UUID]:
+    """The planned steps to send next: the oldest of the namespace with the fewest in flight, again and again (EN-10)."""
+    if not room:
+        return []
+    due = _due(Step.objects.filter(node_id=node, bulk=bulk, state=StepState.PLANNED))
+    rows = list(
+        due.order_by("operation__priority", "operation__created_at").values_list("pk", "operation__namespace_id")[:CONSIDERED]
+    )
+    sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
+    flying = dict(sent.values_list("operation__namespace_id").annotate(Count("pk")))
+    chosen: list[uuid.UUID] = []
+    while rows and len(chosen) < room:
+        pick = min(rows, key=lambda row: flying.get(row[1], 0))
+        rows.remove(pick)
+        flying[pick[1]] = flying.get(pick[1], 0) + 1
+        chosen.append(pick[0])
+    return chosen
+
+
+@durable
+def send_one(step_pk: uuid.UUID) -> StepMessage | None:
+    """Send one planned step by itself, under its operation's lock. None when somebody else has, or it cannot go now."""
+    found = Step.objects.filter(pk=step_pk).values("operation_id").first()
+    if found is None:
+        return None
+    operation = Operation.objects.select_for_update().get(pk=found["operation_id"])
+    step = Step.objects.select_for_update().get(pk=step_pk)
+    if step.state != StepState.PLANNED or not _is_current(operation, step):
+        return None
+    return send(operation, step)
+
+
+def _is_current(operation: Operation, step: Step) -> bool:
+    if step.purpose == "undo":
+        return operation.state == OperationState.UNWINDING
+    return operation.state == OperationState.RUNNING and step.stage == operation.stage
+
+
+def _due(steps: Any) -> Any:
+    """Of planned steps, those whose turn it is by state, stage and time."""
+    doing = Q(operation__state=OperationState.RUNNING, purpose="do", stage=F("operation__stage"))
+    undoing = Q(operation__state=OperationState.UNWINDING, purpose="undo")
+    return steps.filter(doing | undoing).filter(Q(not_before__isnull=True) | Q(not_before__lte=UtcNow()))
+
+
+def _is_due(step: Step) -> bool:
+    return step.not_before is None or Step.objects.filter(pk=step.pk, not_before__lte=UtcNow()).exists()
+
+
+def _is_absence(step: Step) -> bool:
+    return actions()[step.action].wanted == "absent"
+
+
+def _lost(node: Node, held: Collection[str]) -> list[StepMessage]:
+    """Copies of steps that were sent long enough before this report and that it does not hold: byte for byte (EN-3)."""
+    old = FromNow(-LOST_AFTER_SECONDS * settings.TIME_SCALE)
+    rows = Step.objects.filter(node=node, state=StepState.SENT, sent_at__lt=old).exclude(token__in=list(held))
+    messages = []
+    for step in rows:
+        again = Step.objects.filter(pk=step.pk, state=StepState.SENT, token=step.token)
+        if again.update(sent_at=UtcNow()) == 1:
+            messages.append(load(StepMessage, step.request))
+    return messages
+
+
+def _render(step: Step) -> tuple[int, dict[str, Any]] | None:
+    """(generation, request) as the rows are now; the generation is read first. None when they no longer want the action."""
+    kind = served()[step.object_type]
+    wish = NodeObject.objects.filter(node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid).first()
+    if step.action in (kind.ensure, kind.remove):
+        wanted = wish.wanted if wish else Wanted.ABSENT
+        if kind.action(wanted) != step.action:
+            return None
+    generation = kind.generation(step.object_uuid, step.node_id)
+    request = kind.requests[step.action](step.object_uuid, step.node_id, step.arguments)
+    return None if request is None else (generation, request)

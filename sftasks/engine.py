@@ -1,0 +1,294 @@
+"""The engine: the only writer of operations and steps. Each verb is one short transaction.
+
+    submit     insert a wish, or join the equal one that waits; inside the caller's transaction
+    advance    start what can start, send the stage that is next, end what is done
+    settle     take a node's outcome for a step that is open, once, and advance in the same transaction
+    cancel     end what waits, ask what runs to stop
+    hand_out, sweep   in `dispatch.py` and `sweep.py`
+
+Lock order everywhere: operation, steps, node_objects, target rows. A transaction that ends an operation also picks what
+waited for it; those are advanced after the commit, by this process if it lives, else by the sweep. Read the numbered
+rules (EN-*) in docs/engine.md before changing a line.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+
+from nodeagent.wire import Outcome
+from sfweb.domain import events
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import Again, durable, is_duplicate
+from sfweb.errors import Conflict
+from sfweb.models import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
+from sftasks import dispatch, outcomes, undo
+from sftasks.operation import Ended, Kind, Wish, kinds
+
+log = logging.getLogger(__name__)
+
+
+def submit(wish: Wish) -> Operation:
+    """Insert the operation and its targets in the caller's transaction; it is advanced after the commit.
+
+    If the kind coalesces and an equal one waits, that one is joined and returned with `joined` raised: it has not read
+    any row yet (EN-5). Raises Again when another transaction inserted the equal one in this moment.
+    """
+    kind = kinds()[wish.kind]
+    if kind.supersedes:
+        _supersede(wish)
+    queued_key = _queued_key(kind, wish)
+    if queued_key:
+        waiting = Operation.objects.select_for_update().filter(queued_key=queued_key, state=OperationState.WAITING).first()
+        if waiting:
+            return _join(waiting, wish)
+    operation = Operation(
+        kind=kind.name,
+        namespace_id=wish.namespace,
+        object_key=wish.object_key,
+        queued_key=queued_key,
+        params=dict(wish.params),
+        requested_by=str(wish.caller),
+        request_id=wish.caller.request_id,
+        priority=kind.priority,
+        observational=kind.observational,
+        retry_of=wish.retry_of,
+    )
+    try:
+        with transaction.atomic():
+            operation.save(force_insert=True)
+    except IntegrityError as error:
+        if is_duplicate(error):
+            raise Again from error
+        raise
+    OperationTarget.objects.bulk_create(
+        [OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk) for kind_of, pk in dict.fromkeys(wish.targets)]
+    )
+    _tell(operation, f"{kind.name} requested", targets=wish.targets)
+    after_commit(advance, operation.uuid)
+    return operation
+
+
+def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
+    """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
+    rows = {row.uuid: row for row in needs if row.uuid != operation.uuid}
+    OperationDependency.objects.bulk_create(
+        [OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()]
+    )
+
+
+@durable
+def advance(operation_uuid: UUID) -> None:
+    """Bring one operation as far as it can go now. Harmless when repeated, at any time, by any process."""
+    operation = Operation.objects.select_for_update().filter(uuid=operation_uuid).first()
+    if operation is None:
+        return
+    if operation.state == OperationState.WAITING and not _start(operation):
+        return
+    _step_on(operation)
+
+
+@durable
+def settle(node: UUID, outcome: Outcome) -> bool:
+    """Take `node`'s outcome for the step that holds its token, once. False when no such step is open (it changes nothing)."""
+    found = Step.objects.filter(token=outcome.token, node_id=node).values("pk", "operation_id").first()
+    if found is None:
+        return False
+    operation = Operation.objects.select_for_update().get(uuid=found["operation_id"])
+    step = Step.objects.select_for_update().get(pk=found["pk"])
+    if step.state != StepState.SENT or step.token != outcome.token:
+        _tell(operation, "late outcome ignored", extra={"step": str(step.uuid), "kind": outcome.kind, "code": outcome.code})
+        return False
+    verdict = outcomes.apply(operation, step, outcome)
+    if verdict == outcomes.Verdict.PARK:
+        end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
+    elif verdict == outcomes.Verdict.FAIL:
+        fail(operation, outcome.code, outcome.message)
+    _step_on(operation)
+    return True
+
+
+@durable
+def cancel(operation_uuid: UUID, caller: Caller) -> Operation:
+    """End a waiting operation, ask a running one to stop. Raises Conflict for one that others joined or that has ended."""
+    operation = Operation.objects.select_for_update().get(uuid=operation_uuid)
+    if operation.state not in OPEN_OPERATION:
+        raise Conflict(f"the operation is {operation.state} already", code="operation.ended")
+    if operation.joined or operation.requested_by.endswith("(cluster)"):
+        raise Conflict("others wait for this operation too: it cannot be cancelled", code="operation.shared")
+    _tell(operation, "cancel requested", extra={"by": str(caller)})
+    if operation.state == OperationState.WAITING:
+        end(operation, OperationState.CANCELLED, "cancelled", "cancelled before it started")
+    else:
+        Operation.objects.filter(pk=operation.pk).update(cancel_requested_at=UtcNow())
+        operation.refresh_from_db()
+        _step_on(operation)
+    return operation
+
+
+def fail(operation: Operation, code: str, message: str) -> None:
+    """The running operation cannot succeed: undo what was sent if the kind can, else end it. Call under its lock."""
+    kind = kinds()[operation.kind]
+    if operation.state != OperationState.RUNNING:
+        return
+    if kind.retract is None:
+        end(operation, OperationState.FAILED, code, message)
+        return
+    transition(operation, OperationState.UNWINDING, error_code=code[:64], error_message=message)
+    _tell(operation, f"{operation.kind} unwinds", extra={"code": code, "message": message})
+
+
+def end(operation: Operation, state: str, code: str = "", message: str = "", *, parked: bool = False) -> None:
+    """End the operation under its lock: write the target, free its keys, wake what waited. `parked`: nothing is undone."""
+    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(state=StepState.OBSOLETE, finished_at=UtcNow())
+    transition(
+        operation,
+        state,
+        queued_key=None,
+        running_key=None,
+        finished_at=UtcNow(),
+        progress=100 if state == OperationState.SUCCEEDED else operation.progress,
+        error_code=code[:64],
+        error_message=message,
+    )
+    kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
+    _tell(operation, f"{operation.kind} {state}", extra={"code": code, "message": message, "parked": parked} if code else None)
+    for successor in _woken_by(operation):
+        after_commit(advance, successor)
+
+
+def after_commit(function: Callable[..., Any], *args: Any) -> None:
+    """Run after the commit, in this process. A failure is logged only: the rows are there and the sweep finds them."""
+
+    def run() -> None:
+        try:
+            function(*args)
+        except Exception:
+            log.exception("left to the sweep", extra={"verb": function.__name__, "operation": str(args[0]) if args else ""})
+
+    transaction.on_commit(run)
+
+
+def _queued_key(kind: Kind, wish: Wish) -> str | None:
+    if not kind.coalesces:
+        return None
+    return ":".join(part for part in (kind.name, wish.object_key, wish.suffix) if part)
+
+
+def _join(waiting: Operation, wish: Wish) -> Operation:
+    Operation.objects.filter(pk=waiting.pk).update(joined=F("joined") + 1)
+    waiting.joined += 1
+    _tell(waiting, f"{waiting.kind} joined", extra={"by": str(wish.caller), "request_id": wish.caller.request_id})
+    return waiting
+
+
+def _supersede(wish: Wish) -> None:
+    """End what waits on the object and ask what runs to stop, in the transaction of the newer wish (EN-14)."""
+    rows = Operation.objects.select_for_update().filter(object_key=wish.object_key, state__in=OPEN_OPERATION)
+    for row in rows.exclude(kind=wish.kind).order_by("created_at"):
+        if row.state == OperationState.WAITING:
+            end(row, OperationState.CANCELLED, "superseded", f"superseded by {wish.kind}")
+        elif row.cancel_requested_at is None:
+            Operation.objects.filter(pk=row.pk).update(cancel_requested_at=UtcNow())
+            after_commit(advance, row.pk)
+
+
+def _start(operation: Operation) -> bool:
+    """Start a waiting operation if nothing holds it back. False when it goes on waiting, or has ended here instead."""
+    if not _dependencies_allow(operation) or _has_elder(operation):
+        return False
+    kind = kinds()[operation.kind]
+    key = None if kind.observational else operation.object_key
+    started = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING).filter(
+        Q(not_before__isnull=True) | Q(not_before__lte=UtcNow())
+    )
+    try:
+        with transaction.atomic():
+            if started.update(state=OperationState.RUNNING, running_key=key, queued_key=None, started_at=UtcNow()) != 1:
+                return False
+    except IntegrityError as error:
+        if is_duplicate(error):
+            return False
+        raise
+    operation.refresh_from_db()
+    for number, stage in enumerate(kind.stages(operation)):
+        dispatch.plan(operation, number, stage)
+    return True
+
+
+def _dependencies_allow(operation: Operation) -> bool:
+    for edge in OperationDependency.objects.filter(operation=operation).select_related("needs"):
+        if edge.needs.state in OPEN_OPERATION:
+            return False
+        if edge.kind == DependencyKind.DEPENDS_ON and edge.needs.state != OperationState.SUCCEEDED:
+            message = edge.needs.error_message or f"{edge.needs.kind} {edge.needs.state}"
+            end(operation, OperationState.CANCELLED, "dependency.failed", message)
+            return False
+    return True
+
+
+def _has_elder(operation: Operation) -> bool:
+    """True when an older operation on the same object still waits for its turn or for a dependency (EN-6)."""
+    elders = Operation.objects.filter(object_key=operation.object_key, state=OperationState.WAITING)
+    return elders.filter(created_at__lt=operation.created_at).exclude(pk=operation.pk).exists()
+
+
+def _step_on(operation: Operation) -> None:
+    """Send, unwind or end a running operation until it waits for a node. Under its lock."""
+    if operation.state == OperationState.RUNNING and operation.cancel_requested_at is not None:
+        _stop(operation)
+    while operation.state == OperationState.RUNNING:
+        open_steps = dispatch.send_stage(operation, operation.stage)
+        if open_steps:
+            return
+        if not Step.objects.filter(operation=operation, stage__gt=operation.stage, purpose="do").exists():
+            end(operation, OperationState.SUCCEEDED)
+            return
+        operation.stage += 1
+        done = Step.objects.filter(operation=operation, purpose="do").exclude(state__in=OPEN_STEP).count()
+        operation.progress = 100 * done // Step.objects.filter(operation=operation, purpose="do").count()
+        operation.save(update_fields=["stage", "progress"])
+    if operation.state == OperationState.UNWINDING and undo.is_finished(operation):
+        cancelled = operation.cancel_requested_at is not None
+        state = OperationState.CANCELLED if cancelled else OperationState.FAILED
+        end(operation, state, operation.error_code, operation.error_message)
+
+
+def _stop(operation: Operation) -> None:
+    """A running operation was asked to stop: unwind, or, where nothing can be undone, end once no step is out."""
+    kind = kinds()[operation.kind]
+    if kind.retract is not None:
+        fail(operation, "cancelled", "cancelled while it ran")
+        return
+    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(state=StepState.OBSOLETE, finished_at=UtcNow())
+    if not Step.objects.filter(operation=operation, state__in=OPEN_STEP).exists():
+        end(operation, OperationState.CANCELLED, "cancelled", "cancelled while it ran")
+
+
+def _woken_by(operation: Operation) -> Sequence[UUID]:
+    """What may start now: the next on the same object by priority and age, and all that waited for this one."""
+    same = Operation.objects.filter(object_key=operation.object_key, state=OperationState.WAITING)
+    after = list(same.order_by("priority", "created_at").values_list("pk", flat=True))
+    edges = OperationDependency.objects.filter(needs=operation, operation__state=OperationState.WAITING)
+    return [*after, *edges.values_list("operation_id", flat=True)]
+
+
+def _tell(
+    operation: Operation,
+    message: str,
+    *,
+    targets: Sequence[tuple[str, UUID]] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """An event on the operation and its targets."""
+    if targets is None:
+        targets = list(OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid"))
+    facts = {"operation": str(operation.pk), "kind": operation.kind, **(extra or {})}
+    events.record("audit", message, [("operation", operation.pk), *targets], extra=facts, request_id=operation.request_id)
+
+

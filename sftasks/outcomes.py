@@ -1,0 +1,126 @@
+"""What each kind of outcome does to its step: one table (EN-9). Part of the engine; the operation is locked by the caller."""
+
+import enum
+from collections.abc import Callable
+
+from django.conf import settings
+
+from nodeagent.action import Action, actions
+from nodeagent.wire import Kind as OutcomeKind
+from nodeagent.wire import Outcome, dump
+from sfweb.models import NodeObject, Operation, Step
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import StepState, transition
+from sftasks.operation import kinds, served
+
+BACKOFF_SECONDS = (1, 2, 5, 15, 30, 60)
+UNSUPPORTED_SECONDS = 60
+MAX_STALE = 5
+
+
+class Verdict(enum.Enum):
+    """What the operation does next."""
+
+    GO_ON = "go on"
+    FAIL = "fail"
+    PARK = "park"
+
+
+def apply(operation: Operation, step: Step, outcome: Outcome) -> Verdict:
+    """Write the outcome to the step, and say what it means for the operation."""
+    action = actions()[step.action]
+    verdict = TABLE[outcome.kind](operation, step, outcome, action)
+    if verdict != Verdict.GO_ON and step.purpose == "undo":
+        # a wish that cannot be taken back now stays a residue; the operation does not wait for it
+        return Verdict.GO_ON
+    return verdict
+
+
+def confirm(step: Step, outcome: Outcome) -> None:
+    """The node holds what the step's generation said: an older confirmation never overwrites a newer one."""
+    kind = served()[step.object_type]
+    if step.action not in (kind.ensure, kind.remove):
+        return
+    NodeObject.objects.filter(
+        node_id=step.node_id,
+        object_type=step.object_type,
+        object_uuid=step.object_uuid,
+        applied_generation__lte=step.generation,
+    ).update(
+        applied_generation=step.generation,
+        applied_wanted="present" if step.action == kind.ensure else "absent",
+        seq=outcome.seq,
+        absences=0,
+        error=None,
+        confirmed_at=UtcNow(),
+    )
+
+
+def _done(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    transition(step, StepState.DONE, outcome=dump(outcome), finished_at=UtcNow(), reason="")
+    confirm(step, outcome)
+    return Verdict.GO_ON
+
+
+def _retry(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    if step.failures >= action.retries:
+        return _refused(operation, step, outcome, action)
+    backoff = BACKOFF_SECONDS[min(step.failures, len(BACKOFF_SECONDS) - 1)] * settings.TIME_SCALE
+    _again(step, outcome.after if outcome.after is not None else backoff, outcome, failures=step.failures + 1)
+    return Verdict.GO_ON
+
+
+def _refused(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    mend = kinds()[operation.kind].mend
+    if step.purpose == "do" and mend is not None and step.failures < action.retries and mend(operation, step, outcome):
+        _again(step, 0, outcome, failures=step.failures + 1)
+        return Verdict.GO_ON
+    _fail(step, outcome)
+    return Verdict.FAIL
+
+
+def _unknown(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    if not action.once and step.unknowns == 0:
+        _again(step, BACKOFF_SECONDS[0] * settings.TIME_SCALE, outcome, unknowns=1)
+        return Verdict.GO_ON
+    _fail(step, outcome)
+    return Verdict.PARK
+
+
+def _stale(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    """Rendered again at once and not counted as a failure; the rows move above what the node knows (EN-2)."""
+    if step.stales + 1 >= MAX_STALE:
+        _fail(step, outcome)
+        return Verdict.PARK
+    if outcome.generation is not None:
+        served()[step.object_type].advance(step.object_uuid, step.node_id, outcome.generation)
+    _again(step, 0, outcome, stales=step.stales + 1)
+    return Verdict.GO_ON
+
+
+def _unsupported(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    _again(step, UNSUPPORTED_SECONDS * settings.TIME_SCALE, outcome)
+    return Verdict.GO_ON
+
+
+def _again(step: Step, after: float, outcome: Outcome, **counters: int) -> None:
+    reason = f"{outcome.kind}: {outcome.code} {outcome.message}".strip()[:255]
+    due = FromNow(after) if after else None
+    transition(step, StepState.PLANNED, not_before=due, outcome=dump(outcome), reason=reason, token=None, **counters)
+
+
+def _fail(step: Step, outcome: Outcome) -> None:
+    transition(step, StepState.FAILED, outcome=dump(outcome), finished_at=UtcNow(), reason=outcome.code[:255])
+    NodeObject.objects.filter(node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid).update(
+        error=f"{outcome.code}: {outcome.message}"[:255]
+    )
+
+
+TABLE: dict[OutcomeKind, Callable[[Operation, Step, Outcome, Action], Verdict]] = {
+    OutcomeKind.DONE: _done,
+    OutcomeKind.RETRY: _retry,
+    OutcomeKind.REFUSED: _refused,
+    OutcomeKind.UNKNOWN: _unknown,
+    OutcomeKind.STALE: _stale,
+    OutcomeKind.UNSUPPORTED: _unsupported,
+}

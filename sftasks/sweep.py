@@ -1,0 +1,133 @@
+"""The net under the engine: finds what a dead process left half done, and advances it. Part of the engine.
+
+Nothing here is needed while every process lives. Each pass looks at rows only, takes bounded pages, and repeats verbs
+that are harmless when repeated (EN-6, EN-12, EN-14).
+"""
+
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, QuerySet
+
+from sfweb.domain.transactions import durable
+from sfweb.models import DependencyKind, Node, Operation, OperationDependency, Step
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, State, StepState, transition
+from sftasks import celery, dispatch, engine
+from sftasks.operation import kinds
+
+log = logging.getLogger(__name__)
+PAGE = 200
+FRESH_SECONDS = 2.0
+
+
+def sweep() -> dict[str, int]:
+    """One pass; {what: how many}."""
+    counts = {"advanced": 0, "rung": 0, "timed_out": 0, "given_up": 0}
+    counts["given_up"] = sum(_guarded(give_up, pk) for pk in _on_missing_nodes())
+    counts["timed_out"] = sum(_guarded(time_out, pk) for pk in _waited_too_long())
+    for pk in [*_waiting(), *_stuck(), *_asked_to_stop()]:
+        counts["advanced"] += _guarded(engine.advance, pk)
+    counts["rung"] = sum(ring_node(node) for node in _nodes_with_due_steps())
+    return counts
+
+
+def ring_node(node: UUID) -> int:
+    """Send and ring what is due on one node, as far as its queues have room."""
+    messages = []
+    for bulk in (False, True):
+        sent = Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count()
+        for pk in dispatch.next_due(node, bulk, max(0, 2 * dispatch.THREADS[bulk] - sent)):
+            message = dispatch.send_one(pk)
+            if message:
+                messages.append((message, bulk))
+            else:
+                step = Step.objects.filter(pk=pk, state=StepState.OBSOLETE).values("operation_id").first()
+                if step:
+                    engine.advance(step["operation_id"])
+    return celery.ring(messages)
+
+
+@durable
+def give_up(operation_uuid: UUID) -> None:
+    """End what waits for a missing node: an absence succeeds and leaves a residue, a create unwinds, others fail (EN-12)."""
+    operation = Operation.objects.select_for_update().get(pk=operation_uuid)
+    if operation.state not in (OperationState.RUNNING, OperationState.UNWINDING):
+        return
+    lost = Step.objects.filter(operation=operation, state__in=OPEN_STEP, node__state__in=(State.MISSING, State.DELETED))
+    kind = kinds()[operation.kind]
+    if not lost.exists() or operation.state == OperationState.UNWINDING:
+        pass
+    elif kind.absence:
+        for step in lost:
+            transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="node missing: left as a residue")
+    else:
+        for step in lost:
+            transition(step, StepState.FAILED, finished_at=UtcNow(), reason="node missing")
+        engine.fail(operation, "node.missing", "a node that this needs is missing")
+    engine.after_commit(engine.advance, operation.pk)
+
+
+@durable
+def time_out(operation_uuid: UUID) -> None:
+    """A wait that has a bound has reached it: an ordering is dropped, a shared fate ends the waiting one (CO-7)."""
+    operation = Operation.objects.select_for_update().get(pk=operation_uuid)
+    if operation.state != OperationState.WAITING:
+        return
+    late = OperationDependency.objects.filter(operation=operation, wait_until__lt=UtcNow(), needs__state__in=OPEN_OPERATION)
+    if late.filter(kind=DependencyKind.DEPENDS_ON).exists():
+        engine.end(operation, OperationState.CANCELLED, "dependency.timeout", "what it waits for took too long")
+    else:
+        late.delete()
+        engine.after_commit(engine.advance, operation.pk)
+
+
+def _guarded(verb: Callable[[UUID], None], pk: UUID) -> int:
+    """One broken operation must not keep the sweep from the others (RO-12)."""
+    try:
+        verb(pk)
+    except Exception:
+        log.exception("sweep could not %s", verb.__name__, extra={"operation": str(pk)})
+        return 0
+    return 1
+
+
+def _waiting() -> "QuerySet[Operation, UUID]":
+    """Waiting, old enough that the process that submitted it had its chance, nothing open in front of it, nobody running."""
+    rows = Operation.objects.filter(state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE))
+    needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
+    runner = Operation.objects.filter(running_key=OuterRef("object_key"))
+    return rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("created_at").values_list("pk", flat=True)[:PAGE]
+
+
+def _stuck() -> "QuerySet[Operation, UUID]":
+    """Running without an open step, or unwinding without an open step of any purpose."""
+    rows = Operation.objects.filter(state__in=(OperationState.RUNNING, OperationState.UNWINDING))
+    still = Step.objects.filter(operation=OuterRef("pk"), state__in=OPEN_STEP)
+    return rows.exclude(Exists(still)).values_list("pk", flat=True)[:PAGE]
+
+
+def _asked_to_stop() -> "QuerySet[Operation, UUID]":
+    rows = Operation.objects.filter(state__in=(OperationState.RUNNING, OperationState.UNWINDING))
+    unwinding = rows.filter(state=OperationState.UNWINDING) | rows.filter(cancel_requested_at__isnull=False)
+    return unwinding.values_list("pk", flat=True)[:PAGE]
+
+
+def _on_missing_nodes() -> "QuerySet[Operation, UUID]":
+    rows = Operation.objects.filter(state__in=(OperationState.RUNNING, OperationState.UNWINDING))
+    lost = Step.objects.filter(
+        operation=OuterRef("pk"), state__in=OPEN_STEP, node__state__in=(State.MISSING, State.DELETED)
+    )
+    return rows.filter(Exists(lost)).values_list("pk", flat=True)[:PAGE]
+
+
+def _waited_too_long() -> "QuerySet[Operation, UUID]":
+    late = OperationDependency.objects.filter(wait_until__lt=UtcNow(), operation__state=OperationState.WAITING)
+    return late.values_list("operation_id", flat=True)[:PAGE]  # type: ignore[return-value]
+
+
+def _nodes_with_due_steps() -> "QuerySet[Node, UUID]":
+    planned = Step.objects.filter(node=OuterRef("pk"), state=StepState.PLANNED)
+    return Node.objects.filter(Exists(planned)).values_list("pk", flat=True)

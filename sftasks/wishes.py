@@ -1,0 +1,54 @@
+"""What a node should hold, as rows (EN-1). Operations write wishes here; the engine sends what differs from what is applied."""
+
+from uuid import UUID
+
+from sfweb.models import NodeObject, Step, Wanted
+from sfweb.models.fields import UtcNow
+
+
+def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
+    """The node should hold the object. True when it was not wanted there before."""
+    row, created = NodeObject.objects.get_or_create(node_id=node, object_type=object_type, object_uuid=object_uuid)
+    if created:
+        return True
+    return NodeObject.objects.filter(pk=row.pk, wanted=Wanted.ABSENT).update(wanted=Wanted.PRESENT, error=None) == 1
+
+
+def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
+    """The node should no longer hold the object. True when that is news to it.
+
+    What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14).
+    """
+    rows = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid)
+    touched = Step.objects.filter(
+        node_id=node, object_type=object_type, object_uuid=object_uuid, first_sent_at__isnull=False
+    ).exists()
+    if not touched and not rows.filter(applied_generation__gt=0).exists():
+        rows.delete()
+        return False
+    return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT) == 1
+
+
+def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None:
+    """The node does not hold it as confirmed after all: a message is needed again (EN-13)."""
+    NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).update(
+        applied_generation=0, absences=0, confirmed_at=UtcNow()
+    )
+
+
+def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int) -> bool:
+    """True when the node has confirmed the object as present at `generation` or later."""
+    return NodeObject.objects.filter(
+        node_id=node,
+        object_type=object_type,
+        object_uuid=object_uuid,
+        wanted=Wanted.PRESENT,
+        applied_wanted=Wanted.PRESENT,
+        applied_generation__gte=generation,
+    ).exists()
+
+
+def holders(object_type: str, object_uuid: UUID) -> list[UUID]:
+    """The nodes that should hold the object, in a fixed order."""
+    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.PRESENT)
+    return list(rows.order_by("node_id").values_list("node_id", flat=True))

@@ -1,0 +1,141 @@
+"""One allocator for every number that must be taken once: VNIs, MACs, ports, vsock CIDs.
+
+The database refuses a double (unique on pool and value), so there is no lock: insert, and try another value when it was
+taken. A dense pool falls back to a scan of the gaps, so a pool is never called exhausted while a value is free (GA-5).
+A released value of a pool with a quarantine rests before it is given again. Addresses are not here: they have CIDR
+rules, roles and a halo of their own (`ipam.py`).
+"""
+
+import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from sfweb.domain.transactions import is_duplicate
+from sfweb.errors import Conflict, PoolExhausted
+from sfweb.models import PoolAllocation
+from sfweb.models.fields import FromNow, UtcNow
+
+RANDOM_TRIES = 10
+MAC_PREFIX = 0x020000 << 24
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Values `low` to `high` inclusive; `lowest` first or at random; `quarantine` seconds of rest after release."""
+
+    low: int
+    high: int
+    lowest: bool = False
+    quarantine: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return self.high - self.low + 1
+
+
+def pool(name: str) -> Pool:
+    """The policy of a pool; `port/<node>` has one pool a node. Raises KeyError for a name that nobody declared."""
+    return {
+        "vni": Pool(1, 2**24 - 1),
+        "mac": Pool(MAC_PREFIX, MAC_PREFIX + 2**24 - 1),
+        "vsock-cid": Pool(3, 2**31 - 1),
+        "port": Pool(30000, 49999, lowest=True, quarantine=settings.PORT_QUARANTINE_SECONDS),
+    }[name.partition("/")[0]]
+
+
+def allocate(
+    name: str, owner_type: str, owner_uuid: uuid.UUID, *, ttl: float | None = None, value: int | None = None
+) -> int:
+    """Take one value, or exactly `value`. Raises PoolExhausted, or Conflict when the wanted value is taken."""
+    policy = pool(name)
+    claim = _Claim(name, owner_type, owner_uuid, ttl)
+    if value is not None:
+        if claim.take(value):
+            return value
+        raise Conflict(f"{value} of {name} is in use", code="pool.in_use")
+    for candidate in _first_choices(policy):
+        if claim.take(candidate):
+            return candidate
+    while (candidate := _free_value(name, policy)) is not None:
+        if claim.take(candidate):
+            return candidate
+    raise PoolExhausted(f"no free value in {name}", details={"pool": name, "size": policy.size})
+
+
+def release(name: str, value: int) -> None:
+    """Give a value back; harmless when it is free already."""
+    _rest(PoolAllocation.objects.filter(pool_name=name, value=value))
+
+
+def release_all(owner_type: str, owner_uuid: uuid.UUID) -> None:
+    """Give back everything that the owner has; harmless when repeated (GA-2)."""
+    _rest(PoolAllocation.objects.filter(owner_type=owner_type, owner_uuid=owner_uuid))
+
+
+def reap() -> int:
+    """Free what has expired: leases and values that have rested. Returns how many."""
+    return PoolAllocation.objects.filter(expires_at__lt=UtcNow()).delete()[0]
+
+
+def mac_text(value: int) -> str:
+    return ":".join(f"{value:012x}"[at : at + 2] for at in range(0, 12, 2))
+
+
+def mac_value(text: str) -> int:
+    return int(text.replace(":", ""), 16)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    name: str
+    owner_type: str
+    owner_uuid: uuid.UUID
+    ttl: float | None
+
+    def take(self, value: int) -> bool:
+        """Insert the value, or take over a row that has expired. False when somebody has it."""
+        expiry = FromNow(self.ttl) if self.ttl is not None else None
+        columns = {"owner_type": self.owner_type, "owner_uuid": self.owner_uuid, "expires_at": expiry}
+        try:
+            with transaction.atomic():
+                PoolAllocation.objects.create(pool_name=self.name, value=value, **columns)
+        except IntegrityError as error:
+            if not is_duplicate(error):
+                raise
+        else:
+            return True
+        expired = PoolAllocation.objects.filter(pool_name=self.name, value=value, expires_at__lt=UtcNow())
+        return expired.update(allocated_at=UtcNow(), **columns) == 1
+
+
+def _first_choices(policy: Pool) -> Iterator[int]:
+    if policy.lowest:
+        return
+    for _ in range(min(RANDOM_TRIES, policy.size)):
+        yield random.randint(policy.low, policy.high)
+
+
+def _free_value(name: str, policy: Pool) -> int | None:
+    """A value that no live row has, as committed now: the lowest, or any of the first gap for random pools."""
+    rows = PoolAllocation.objects.filter(pool_name=name).exclude(expires_at__lt=UtcNow())
+    expected = policy.low
+    for taken in rows.order_by("value").values_list("value", flat=True).iterator():
+        if taken > expected:
+            break
+        expected = taken + 1
+    return expected if expected <= policy.high else None
+
+
+def _rest(rows: QuerySet[PoolAllocation]) -> None:
+    for row in list(rows):
+        quarantine = pool(row.pool_name).quarantine
+        same = PoolAllocation.objects.filter(pk=row.pk, owner_uuid=row.owner_uuid)
+        if quarantine:
+            same.update(owner_type="", owner_uuid=None, expires_at=FromNow(quarantine))
+        else:
+            same.delete()

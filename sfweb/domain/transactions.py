@@ -1,0 +1,53 @@
+"""The one way to open a transaction: outermost, short, and run again when the database asks for it (EN-19, BY-17)."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from django.db import OperationalError, connection, transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEADLOCK, LOCK_WAIT, SNAPSHOT_TOO_OLD = 1213, 1205, 1020
+CONNECTION_LOST = (2006, 2013)
+RETRYABLE = (DEADLOCK, LOCK_WAIT, SNAPSHOT_TOO_OLD, *CONNECTION_LOST)
+ATTEMPTS = 5
+
+
+class Again(Exception):
+    """Raised inside a durable transaction that lost a race it would win by reading the rows once more."""
+
+
+def durable(function: Callable[P, T]) -> Callable[P, T]:
+    """Run `function` in an outermost transaction; up to five times on deadlock, lost connection or `Again`.
+
+    Django refuses to nest it (RuntimeError): a retry in the middle of somebody else's transaction would repeat nothing,
+    since a deadlock has rolled back all of it.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with transaction.atomic(durable=True):
+                    return function(*args, **kwargs)
+            except Again:
+                if attempt == ATTEMPTS:
+                    raise
+            except OperationalError as error:
+                if attempt == ATTEMPTS or not error.args or error.args[0] not in RETRYABLE:
+                    raise
+                if error.args[0] in CONNECTION_LOST:
+                    connection.close()
+            time.sleep(random.uniform(0.002, 0.02) * attempt * attempt)
+        raise AssertionError("unreachable")
+
+    return run
+
+
+def is_duplicate(error: Exception) -> bool:
+    """True for MariaDB's 1062: a unique column refused."""
+    return bool(error.args) and error.args[0] == 1062

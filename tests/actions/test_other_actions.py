@@ -1,0 +1,159 @@
+"""The actions on blobs, networks and single instances, one by one."""
+
+import pytest
+
+from nodeagent.actions import (
+    ensure_blob,
+    ensure_instance,
+    ensure_network,
+    ensure_router,
+    observe_instance,
+    reboot_instance,
+    remove_blob,
+    remove_instance,
+    remove_network,
+    remove_router,
+)
+from nodeagent.fake_host import FakeHost
+from nodeagent.host import Refused, Retry
+from nodeagent.specs import BlobSource
+from tests.node_specs import (
+    BLOB,
+    INSTANCE,
+    NETWORK,
+    UPLOAD,
+    URL,
+    RecordingCall,
+    blob_spec,
+    instance_spec,
+    network_spec,
+    router_spec,
+    sha512,
+)
+
+
+def fetched(host: FakeHost) -> None:
+    ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall())
+
+
+def booted() -> FakeHost:
+    host = FakeHost()
+    fetched(host)
+    ensure_instance.run(ensure_instance.Request(spec=instance_spec()), host, RecordingCall())
+    return host
+
+
+def test_a_network_that_differs_is_repaired() -> None:
+    host, call = FakeHost(), RecordingCall()
+    words = [
+        ensure_network.run(ensure_network.Request(spec=network_spec(peers=peers)), host, call).change
+        for peers in ((), (), ("198.18.0.9",))
+    ]
+    assert words == ["created", "unchanged", "repaired"]
+    assert remove_network.run(remove_network.Request(network=NETWORK, vni=100), host, call).change == "removed"
+
+
+def test_a_router_that_differs_is_repaired() -> None:
+    host, call = FakeHost(), RecordingCall()
+    words = [
+        ensure_router.run(ensure_router.Request(spec=router_spec(dns=dns)), host, call).change
+        for dns in (True, True, False)
+    ]
+    assert words == ["created", "unchanged", "repaired"]
+    assert remove_router.run(remove_router.Request(network=NETWORK, vni=100), host, call).change == "removed"
+
+
+def test_a_fetched_blob_teaches_its_facts() -> None:
+    host = FakeHost()
+    result = ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall())
+    assert result.change == "created"
+    assert result.facts["sha512"] == sha512(URL.encode())
+    assert set(result.facts) == {"size", "sha512", "format", "virtual_size"}
+
+
+def test_se5_a_ticket_is_fetched_when_the_bytes_come_from_a_peer() -> None:
+    call, spec = RecordingCall(), blob_spec(source=BlobSource(peer="n2"), size=5, sha512=sha512(b"x"))
+    result = ensure_blob.run(ensure_blob.Request(spec=spec), FakeHost(), call)
+    assert call.peers == [(BLOB, "n2")]
+    assert (result.facts["size"], result.facts["sha512"]) == (5, sha512(b"x"))
+
+
+def test_an_upload_is_adopted_and_nothing_is_fetched() -> None:
+    host = FakeHost()
+    ensure_blob.run(ensure_blob.Request(spec=blob_spec(), upload=UPLOAD), host, RecordingCall())
+    assert host.effects == [("adopt_upload", BLOB)]
+
+
+def test_a_blob_with_other_content_is_refused_and_stays() -> None:
+    host = FakeHost()
+    fetched(host)
+    with pytest.raises(Refused) as caught:
+        ensure_blob.run(ensure_blob.Request(spec=blob_spec(sha512="00")), host, RecordingCall())
+    assert caught.value.code == "blob.conflict"
+    assert host.blob(BLOB) is not None
+
+
+@pytest.mark.parametrize("error", [Refused("fetch.not_found"), Retry("fetch.dns")])
+def test_en9_what_the_source_says_ends_the_attempt(error: Exception) -> None:
+    host = FakeHost()
+    host.serve(URL, error)
+    with pytest.raises(type(error)):
+        fetched(host)
+    assert host.effects == []
+
+
+def test_en14_a_fetch_can_be_cancelled() -> None:
+    host = FakeHost()
+    with pytest.raises(Refused) as caught:
+        ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall(cancel_at=50))
+    assert caught.value.code == "cancelled"
+    assert host.blob(BLOB) is None
+    assert ensure_blob.ACTION.max_seconds > 60
+
+
+def test_a_blob_in_use_is_not_removed() -> None:
+    host = booted()
+    request = remove_blob.Request(blob=BLOB)
+    with pytest.raises(Refused) as caught:
+        remove_blob.run(request, host, RecordingCall())
+    assert caught.value.code == "blob.in_use"
+    remove_instance.run(remove_instance.Request(instance=INSTANCE), host, RecordingCall())
+    assert remove_blob.run(request, host, RecordingCall()).change == "removed"
+
+
+def test_removing_an_instance_leaves_nothing_of_it() -> None:
+    host = booted()
+    assert remove_instance.run(remove_instance.Request(instance=INSTANCE), host, RecordingCall()).change == "removed"
+    assert host.domain(INSTANCE) is None
+    assert INSTANCE not in host.inventory().instances
+
+
+def test_removing_what_only_half_exists_removes_that_half() -> None:
+    host = booted()
+    host.end_domain(INSTANCE, "crashed")
+    assert remove_instance.run(remove_instance.Request(instance=INSTANCE), host, RecordingCall()).change == "removed"
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_en8_reboot_acts_each_time_and_is_declared_once(hard: bool) -> None:
+    host = booted()
+    before = len(host.effects)
+    reboot_instance.run(reboot_instance.Request(instance=INSTANCE, hard=hard), host, RecordingCall())
+    assert host.effects[before:] == [("reboot_domain", INSTANCE)]
+    assert reboot_instance.ACTION.once
+
+
+def test_an_instance_that_is_off_cannot_be_rebooted() -> None:
+    with pytest.raises(Refused) as caught:
+        reboot_instance.run(reboot_instance.Request(instance=INSTANCE), FakeHost(), RecordingCall())
+    assert caught.value.code == "instance.off"
+
+
+def test_observing_says_what_is_there_and_changes_nothing() -> None:
+    host = booted()
+    before = host.effects
+    seen = observe_instance.run(observe_instance.Request(instance=INSTANCE), host, RecordingCall())
+    assert (seen.facts["power"], seen.facts["disks"], seen.facts["config_drive"]) == ("on", {"vda": BLOB}, True)
+    nothing = observe_instance.run(observe_instance.Request(instance=NETWORK), host, RecordingCall())
+    assert (nothing.facts["power"], nothing.facts["disks"]) == ("off", {})
+    assert host.effects == before
