@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from sftasks import attachment, engine
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
-from sfweb.domain import artifact_refs, image_urls
+from django.conf import settings
+
+from sfweb.domain import artifact_refs
 from sfweb.domain.callers import Caller
+from sfweb.domain.image_urls import check_image_url
 from sfweb.domain.lookup import find_namespace
 from sfweb.domain.specs import NewArtifact
 from sfweb.domain.storage import roomiest_node
@@ -20,7 +23,7 @@ def request(caller: Caller, wanted: NewArtifact) -> Accepted:
     """Raises NotFound, Invalid for the URL, Forbidden for `shared` by others than system, NoCapacity without a node."""
     if wanted.shared and not caller.is_system:
         raise Forbidden("only the system namespace shares artifacts")
-    url = image_urls.check(wanted.url)
+    url = check_image_url(wanted.url, settings.FETCH_ALLOW)
     namespace = find_namespace(caller, wanted.namespace)
     artifact = artifact_refs.image_artifact(namespace, url, shared=wanted.shared)
     blob = artifact_refs.add_version(artifact, source_url=url, expected_sha512=wanted.sha512)

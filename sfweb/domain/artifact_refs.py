@@ -3,18 +3,23 @@
 import hashlib
 import uuid
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from sfweb.domain import image_urls
 from sfweb.domain.callers import Caller
+from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import as_uuid, may_read_blob, visible_artifacts
 from sfweb.domain.transactions import Again, is_duplicate
-from sfweb.errors import NotFound
+from sfweb.errors import Invalid, NotFound
 from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Namespace
 from sfweb.models.state import State
 
 NOTHING = (None, "", "none")
+FORMS = (
+    "http(s)://…, label:NAME, sf://label/NAMESPACE/NAME, sf://upload/NAMESPACE/NAME, sf://artifact/UUID,"
+    " sf://snapshot/UUID, sf://blob/UUID"
+)
 
 
 def resolve(caller: Caller, base: str | None, namespace: Namespace) -> Blob | None:
@@ -34,7 +39,9 @@ def resolve(caller: Caller, base: str | None, namespace: Namespace) -> Blob | No
         return _newest(visible_artifacts(caller).filter(uuid=value) if value else Artifact.objects.none(), base)
     if base.startswith("sf://blob/"):
         return _blob(caller, base)
-    return fetched_from(namespace, image_urls.check(base))
+    if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        raise Invalid(f"{base[:100]} is not one of {FORMS}")
+    return fetched_from(namespace, check_image_url(base, settings.FETCH_ALLOW, "base"))
 
 
 def fetched_from(namespace: Namespace, url: str) -> Blob:

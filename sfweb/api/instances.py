@@ -1,0 +1,136 @@
+"""Instances: created, shown, switched, deleted."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import ListField
+
+from sftasks.operations import instance_create, instance_delete, instance_power
+from sfweb.api.base import ApiView, Flag, FreeObject, InNamespace, Input, Nothing, Number, Page, Text, page, started, takes
+from sfweb.api.instance_views import instance_views
+from sfweb.api.interfaces import interface_views
+from sfweb.api.operation_pointers import pointers
+from sfweb.domain.deletion import namespace_to_empty
+from sfweb.domain.instance_rules import new_instance
+from sfweb.domain.lookup import find_instance
+from sfweb.errors import NotFound
+from sfweb.models import Instance, Interface
+from sfweb.models.state import State
+
+GOING = (State.DELETE_WAIT, State.DELETED)
+
+
+class ListInput(Page):
+    """`all` shows deleted ones too, for as long as their rows are kept."""
+
+    all = Flag()
+
+
+class DiskInput(Input):
+    size = Number(max_value=65536)
+    base = Text()
+    bus = Text()
+    type = Text()
+
+
+class CardInput(Input):
+    network_uuid = Text(required=True)
+    address = Text()
+    macaddress = Text()
+    model = Text()
+
+    def get_fields(self) -> dict[str, Any]:
+        return super().get_fields() | {"float": Flag()}
+
+
+class VideoInput(Input):
+    model = Text()
+    memory = Number()
+    vdi = Text()
+
+
+class NewInstanceInput(Input):
+    name = Text(required=True)
+    cpus = Number(required=True, min_value=1, max_value=512)
+    memory = Number(required=True, min_value=16, max_value=16 * 1024 * 1024)
+    network = CardInput(many=True, required=False)
+    disk = DiskInput(many=True, required=False)
+    ssh_key = Text(max_length=16384)
+    user_data = Text(max_length=1024 * 1024, allow_blank=True)
+    namespace = Text()
+    video = VideoInput(required=False)
+    configdrive = Text()
+    metadata = FreeObject(required=False)
+    side_channels = ListField(child=Text(required=True), required=False, max_length=8)
+    uefi = Flag()
+    secure_boot = Flag()
+    nvram_template = Text(max_length=255)
+    placed_on = Text()
+
+
+class DeleteAllInput(Input):
+    """`confirm` is the word that shows that everything is meant."""
+
+    confirm = Flag()
+    namespace = Text()
+
+
+def shown(ref: uuid.UUID) -> dict[str, Any]:
+    """One instance as its rows stand now, with its operations."""
+    row = Instance.objects.select_related("namespace", "node").get(pk=ref)
+    return instance_views([row])[0] | pointers("instance", ref)
+
+
+class Instances(ApiView):
+    @takes(ListInput)
+    def get(self, request: Request, wanted: dict[str, Any]) -> Response:
+        rows = Instance.objects.select_related("namespace", "node").order_by("created_at", "uuid")
+        if not self.caller.is_system:
+            rows = rows.filter(namespace_id=self.own_uuid)
+        if not wanted.get("all"):
+            rows = rows.exclude(state=State.DELETED)
+        return Response(instance_views(page(rows, wanted)))
+
+    @takes(NewInstanceInput, creates=True)
+    def post(self, request: Request, wanted: dict[str, Any]) -> Response:
+        made = instance_create.request(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW))
+        return started(request, made.operation, shown(made.row.uuid))
+
+    @takes(DeleteAllInput)
+    def delete(self, request: Request, wanted: dict[str, Any]) -> Response:
+        namespace = namespace_to_empty(self.caller, wanted)
+        rows = Instance.objects.select_related("namespace").filter(namespace=namespace).exclude(state__in=GOING)
+        return Response([str(instance_delete.request(self.caller, row).row.uuid) for row in rows])
+
+
+class InstanceDetail(ApiView):
+    @takes(InNamespace)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(shown(find_instance(self.caller, ref, wanted.get("namespace")).uuid))
+
+    @takes(InNamespace)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        row = find_instance(self.caller, ref, wanted.get("namespace"))
+        if row.state == State.DELETED:
+            raise NotFound(f"instance not found: {ref}")
+        gone = instance_delete.request(self.caller, row)
+        return started(request, gone.operation, shown(row.uuid))
+
+
+class InstanceInterfaces(ApiView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        rows = Interface.objects.filter(instance=find_instance(self.caller, ref))
+        return Response(interface_views(list(rows.exclude(state=State.DELETED).order_by("order"))))
+
+
+class InstancePower(ApiView):
+    """One of the verbs of power; the answer is null and names the operation."""
+
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str, verb: str) -> Response:
+        made = instance_power.request(self.caller, find_instance(self.caller, ref), verb)
+        return started(request, made.operation, None)

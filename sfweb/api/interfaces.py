@@ -1,0 +1,39 @@
+"""Interfaces: the cards of instances on networks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from sfweb.api.base import ApiView, Nothing, takes
+from sfweb.domain.lookup import find_interface
+from sfweb.domain.metadata import metadata_of
+from sfweb.models import Interface
+
+
+def interface_views(rows: Sequence[Interface]) -> list[dict[str, Any]]:
+    """As the client reads interfaces, by one query more for any number of them."""
+    metadata = metadata_of("interface", [row.uuid for row in rows])
+    return [
+        {
+            "uuid": str(row.uuid),
+            "state": row.state,
+            "metadata": metadata[row.uuid],
+            "version": 1,
+            "network_uuid": str(row.network_id),
+            "instance_uuid": str(row.instance_id),
+            "macaddr": row.mac or row.former_mac,
+            "ipv4": row.address,
+            "order": row.order,
+            "model": row.model,
+            "floating": row.floating,
+        }
+        for row in rows
+    ]
+
+
+class InterfaceDetail(ApiView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(interface_views([find_interface(self.caller, ref)])[0])

@@ -1,0 +1,155 @@
+"""Networks: created, shown, deleted; who is on them, and which addresses are taken."""
+
+import ipaddress
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from sftasks.operations import network_create, network_delete
+from sfweb.api.base import ApiView, Flag, InNamespace, Input, Nothing, Page, Text, operation_handle, page, started, takes
+from sfweb.api.interfaces import interface_views
+from sfweb.api.operation_pointers import pointers
+from sfweb.domain.deletion import namespace_to_empty
+from sfweb.domain.lookup import find_network
+from sfweb.domain.metadata import metadata_of
+from sfweb.domain.network_rules import new_network
+from sfweb.errors import Forbidden, NotFound
+from sfweb.models import FLOATING, Address, AddressKind, Interface, Network
+from sfweb.models.state import State
+
+GOING = (State.DELETE_WAIT, State.DELETED)
+
+
+class ListInput(Page):
+    """`all` shows deleted ones too, for as long as their rows are kept."""
+
+    all = Flag()
+
+
+class NewNetworkInput(Input):
+    netblock = Text(required=True)
+    name = Text(required=True)
+    provide_dhcp = Flag()
+    provide_nat = Flag()
+    provide_dns = Flag()
+    namespace = Text()
+
+
+class DeleteAllInput(Input):
+    """`clean_wait` is accepted and means nothing: the answer has handles that can be waited for."""
+
+    confirm = Flag()
+    namespace = Text()
+    clean_wait = Flag()
+
+
+def network_views(rows: Sequence[Network]) -> list[dict[str, Any]]:
+    """As the client reads networks. `rows` come with namespace selected; one query more."""
+    metadata = metadata_of("network", [row.uuid for row in rows])
+    return [
+        {
+            "uuid": str(row.uuid),
+            "state": row.state,
+            "metadata": metadata[row.uuid],
+            "version": 1,
+            "name": row.name,
+            "namespace": row.namespace.name,
+            "netblock": row.netblock,
+            "provide_dhcp": row.provide_dhcp,
+            "provide_nat": row.provide_nat,
+            "provide_dns": row.provide_dns,
+            "floating_gateway": row.floating_gateway,
+            "vxlan_id": row.vni or 0,
+            "error_message": row.error_message,
+        }
+        for row in rows
+    ]
+
+
+def shown(ref: uuid.UUID) -> dict[str, Any]:
+    """One network as its row stands now, with its operations."""
+    return network_views([Network.objects.select_related("namespace").get(pk=ref)])[0] | pointers("network", ref)
+
+
+class Networks(ApiView):
+    @takes(ListInput)
+    def get(self, request: Request, wanted: dict[str, Any]) -> Response:
+        rows = Network.objects.select_related("namespace").order_by("created_at", "uuid")
+        if not self.caller.is_system:
+            rows = rows.filter(namespace_id=self.own_uuid).exclude(pk=FLOATING)
+        if not wanted.get("all"):
+            rows = rows.exclude(state=State.DELETED)
+        return Response(network_views(page(rows, wanted)))
+
+    @takes(NewNetworkInput, creates=True)
+    def post(self, request: Request, wanted: dict[str, Any]) -> Response:
+        made = network_create.request(self.caller, new_network(self.caller, wanted))
+        return started(request, made.operation, shown(made.row.uuid))
+
+    @takes(DeleteAllInput)
+    def delete(self, request: Request, wanted: dict[str, Any]) -> Response:
+        namespace = namespace_to_empty(self.caller, wanted)
+        rows = list(Network.objects.filter(namespace=namespace).exclude(state__in=GOING).exclude(pk=FLOATING))
+        _refuse_used(rows)
+        handles = []
+        for row in rows:
+            gone = network_delete.request(self.caller, row)
+            handles.append({"network_uuid": str(row.uuid), **operation_handle(gone.operation)})
+        return Response(handles, status=202)
+
+
+def _refuse_used(rows: Sequence[Network]) -> None:
+    used = Interface.objects.filter(network__in=rows).exclude(state=State.DELETED).values_list("network_id", flat=True)
+    if used:
+        unable = sorted({str(network) for network in used})
+        raise Forbidden(
+            "networks with interfaces cannot be deleted",
+            code="network_in_use",
+            details={"deleted": [], "unable": unable},
+        )
+
+
+class NetworkDetail(ApiView):
+    @takes(InNamespace)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(shown(find_network(self.caller, ref, wanted.get("namespace")).uuid))
+
+    @takes(InNamespace)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        row = find_network(self.caller, ref, wanted.get("namespace"))
+        if row.uuid == FLOATING:
+            raise Forbidden("you cannot delete the floating network")
+        if row.state == State.DELETED:
+            raise NotFound(f"network not found: {ref}")
+        gone = network_delete.request(self.caller, row)
+        return started(request, gone.operation, operation_handle(gone.operation), status=202)
+
+
+class NetworkInterfaces(ApiView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        rows = Interface.objects.filter(network=find_network(self.caller, ref)).exclude(state=State.DELETED)
+        return Response(interface_views(list(rows.order_by("created_at", "uuid"))))
+
+
+class NetworkAddresses(ApiView):
+    @takes(Page)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        network = find_network(self.caller, ref)
+        rows = Address.objects.filter(network=network).order_by("value")
+        return Response([address_view(row) for row in page(rows, wanted)])
+
+
+def address_view(row: Address) -> dict[str, Any]:
+    """As the client reads reservations; a resting address has no user, but an empty list for one."""
+    resting = row.kind == AddressKind.HALO
+    return {
+        "address": str(ipaddress.IPv4Address(row.value)),
+        "user": [row.owner_type, str(row.owner_uuid)] if row.owner_uuid and not resting else [],
+        "when": (row.released_at or row.reserved_at).timestamp(),
+        "type": row.kind,
+        "comment": row.comment,
+    }

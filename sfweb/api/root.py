@@ -1,0 +1,27 @@
+"""The capability page. The client finds a capability by looking for its token anywhere in the text.
+
+A token stands here only when its endpoint answers, and no other text on the page may contain one.
+"""
+
+from django.http import HttpRequest, HttpResponse
+
+CAPABILITIES = {
+    "artifacts": ("artifact-metadata",),
+    "blobs": ("blob-data-limit", "blob-events", "blob-metadata", "blob-search-by-hash", "blob-single-checksum"),
+    "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),
+    "events": ("events-by-type",),
+    "instances": ("get-instance-namespace",),
+    "interfaces": ("interface-metadata",),
+    "networks": ("get-network-namespace", "list-addresses", "network-delete-async", "provide-dns"),
+    "nodes": ("node-get", "node-metadata"),
+}
+
+
+def show_capabilities(request: HttpRequest) -> HttpResponse:
+    """Public: the client reads it before it has a token."""
+    rows = "".join(f"<li>{family}: {', '.join(tokens)}</li>\n" for family, tokens in CAPABILITIES.items())
+    links = '<p><a href="/docs/">Interface</a>, <a href="/admin/">administration</a></p>'
+    return HttpResponse(
+        f"<!doctype html>\n<html><head><title>Steadyfist</title></head><body>\n<h1>Steadyfist</h1>\n"
+        f"<ul>\n{rows}</ul>\n{links}\n</body></html>\n"
+    )

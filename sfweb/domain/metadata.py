@@ -1,0 +1,78 @@
+"""What users hang on objects: one JSON value per key. Two keys of instances mean something to placement."""
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db import IntegrityError
+
+from sfweb.errors import Invalid
+from sfweb.models import Metadata
+
+MAX_KEY = 255
+MAX_VALUE = 256 * 1024
+"""Longest value, in characters of JSON."""
+
+
+def metadata_of(object_type: str, uuids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    """The metadata of many objects by one query; an object without any has an empty mapping."""
+    found: dict[uuid.UUID, dict[str, Any]] = {key: {} for key in uuids}
+    rows = Metadata.objects.filter(object_type=object_type, object_uuid__in=found).order_by("key")
+    for owner, key, value in rows.values_list("object_uuid", "key", "value"):
+        found[owner][key] = value
+    return found
+
+
+def set_metadata(object_type: str, object_uuid: uuid.UUID, key: str, value: Any) -> None:
+    """Write one value. A falsy value is refused, as the public interface always did."""
+    check_item(object_type, key, value)
+    rows = Metadata.objects.filter(object_type=object_type, object_uuid=object_uuid, key=key)
+    try:
+        if not rows.exists():
+            Metadata.objects.create(object_type=object_type, object_uuid=object_uuid, key=key, value=value)
+            return
+    except IntegrityError:  # somebody made it meanwhile: the later wish wins
+        pass
+    rows.update(value=value)
+
+
+def delete_metadata(object_type: str, object_uuid: uuid.UUID, key: str) -> None:
+    """Remove one key; that it is not there is fine."""
+    Metadata.objects.filter(object_type=object_type, object_uuid=object_uuid, key=key).delete()
+
+
+def check_item(object_type: str, key: str, value: Any) -> None:
+    """Refuse a key or value that may not be stored."""
+    if not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        raise Invalid(f"key: must be 1 to {MAX_KEY} printable characters")
+    if not value:
+        raise Invalid("value: no metadata value specified")
+    if len(json.dumps(value)) > MAX_VALUE:
+        raise Invalid(f"value: longer than {MAX_VALUE} characters")
+    if object_type == "instance" and key in _RESERVED:
+        _RESERVED[key](value)
+
+
+def check_all(object_type: str, values: Mapping[str, Any]) -> None:
+    """Refuse a whole mapping as given when an object is created."""
+    for key, value in values.items():
+        check_item(object_type, key, value)
+
+
+def _check_tags(value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise Invalid('value: value for "tags" key should be a list of text')
+
+
+def _check_affinity(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise Invalid('value: value for "affinity" key should be an object')
+    for tag, weight in value.items():
+        try:
+            int(weight)
+        except (TypeError, ValueError, OverflowError):
+            raise Invalid(f'value: affinity of "{tag}" should be an integer') from None
+
+
+_RESERVED = {"tags": _check_tags, "affinity": _check_affinity}

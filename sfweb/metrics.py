@@ -1,0 +1,44 @@
+"""Prometheus metrics on a port of their own. Labels are methods, route templates and statuses, never ids of objects."""
+
+import logging
+import os
+
+from django.conf import settings
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+log = logging.getLogger(__name__)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+REQUESTS = Counter("steadyfist_http_requests", "Requests answered", ["method", "route", "status"])
+SECONDS = Histogram(
+    "steadyfist_http_request_seconds",
+    "Time to the first byte of the answer",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    known = method if method in METHODS else "(other)"  # a stranger chooses the method's name
+    REQUESTS.labels(known, route, str(status)).inc()
+    SECONDS.labels(known, route).observe(seconds)
+
+
+def serve_metrics(default_port: int) -> None:
+    """Serve this process's metrics, or those of all its workers where PROMETHEUS_MULTIPROC_DIR is set.
+
+    The port is METRICS_PORT where set, else `default_port`; 0 is off. A port that is taken costs the metrics, not the
+    process.
+    """
+    port = default_port if settings.METRICS_PORT is None else settings.METRICS_PORT
+    if not port:
+        return
+    registry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    try:
+        start_http_server(port, settings.METRICS_ADDRESS, registry)
+    except OSError as error:
+        log.error("no metrics: cannot listen on %s:%s: %s", settings.METRICS_ADDRESS, port, error)
