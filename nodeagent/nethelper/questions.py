@@ -17,7 +17,7 @@ from nodeagent.nethelper.namespaces import Namespace
 _SECONDS = 1.0
 _TRIES = 3
 _COOKIE = b"\x63\x82\x53\x63"
-_ETH_IP = 0x0800
+_ETH_IP, _ETH_ALL = 0x0800, 0x0003
 _IP_BROADCAST = b"\xff\xff\xff\xff"
 # Locally administered, never a guest's: the frame's source, so that no switch learns a guest's address from a question.
 _ASKER = bytes.fromhex("025346000001")
@@ -53,10 +53,13 @@ def dns_answers(router: Namespace, server: str, name: str, address: str) -> bool
 
 
 def _frames_of(device: str) -> socket.socket:
-    """A socket for the IPv4 frames of one device. It hears nothing until it is bound, so never another device's."""
+    """A socket for all frames of one device; one for IPv4 alone would not hear what the bridge takes from its port.
+
+    It hears nothing until it is bound, so never another device's.
+    """
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
-        raw.bind((device, _ETH_IP))
+        raw.bind((device, _ETH_ALL))
     except OSError:
         raw.close()
         raise
