@@ -131,7 +131,7 @@ def find_operation(caller: Caller, ref: str) -> Operation:
 def _owned(model: type[Row], noun: str, caller: Caller, ref: str, namespace: str | None) -> Row:
     rows = model._default_manager.select_related("namespace")
     if not caller.is_system:
-        rows = rows.filter(namespace__uuid=caller.namespace_uuid)
+        rows = rows.filter(namespace__uuid=caller.namespace_uuid or "")
     if namespace is not None:
         rows = rows.filter(namespace__name=namespace)
     value = as_uuid(ref)
