@@ -29,6 +29,8 @@ STATUS: dict[type[errors.SteadyfistError], int] = {
     errors.Unavailable: 503,
     errors.NoCapacity: 507,
 }
+OBJECT_ERRORS = frozenset({"networks_in_use"})
+"""Codes whose `error` is an object to the public client: the details."""
 RETRY_AFTER_SECONDS = 15
 CHALLENGE = 'Bearer realm="steadyfist"'
 
@@ -52,7 +54,7 @@ def status_of(error: errors.SteadyfistError) -> int:
 
 def body(error: errors.SteadyfistError, status: int, request: Any) -> dict[str, Any]:
     return {
-        "error": str(error),
+        "error": error.details if error.code in OBJECT_ERRORS else str(error),
         "status": status,
         "code": error.code,
         "details": error.details,

@@ -107,7 +107,7 @@ def _refuse_used(rows: Sequence[Network]) -> None:
         unable = sorted({str(network) for network in used})
         raise Forbidden(
             "networks with interfaces cannot be deleted",
-            code="network_in_use",
+            code="networks_in_use",
             details={"deleted": [], "unable": unable},
         )
 
