@@ -104,7 +104,7 @@ def ring(messages: Sequence[tuple[StepMessage, bool]]) -> int:
                     message.action,
                     args=[dump(message)],
                     task_id=message.token,
-                    queue=Queue(queue_name(message.node, bulk), durable=True),
+                    queue=Queue(queue_name(message.node, bulk)),  # type: ignore[arg-type]  # Celery takes a Queue, its stubs only a name
                     producer=producer,
                     delivery_mode=1,
                     argsrepr=f"({message.object_key!r}, generation={message.generation})",
@@ -113,7 +113,10 @@ def ring(messages: Sequence[tuple[StepMessage, bool]]) -> int:
                 sent += 1
     except Exception as error:  # whatever the broker does, the row is the truth
         _quiet.begin()
-        log.warning("broker unreachable, messages wait for the next report", extra={"error": str(error), "unsent": len(messages)})
+        log.warning(
+            "broker unreachable, messages wait for the next report",
+            extra={"error": str(error), "unsent": len(messages)},
+        )
     return sent
 
 

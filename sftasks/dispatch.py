@@ -14,12 +14,12 @@ from django.db.models import Count, F, Q
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
+from sftasks import celery
+from sftasks.operation import PlannedStep, served
 from sfweb.domain.transactions import durable
 from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
-from sftasks import celery
-from sftasks.operation import PlannedStep, served
 
 THREADS = {False: 8, True: 2}
 """Threads of a node's two workers, by `bulk`; twice as many steps are in flight at most (EN-10)."""
@@ -147,7 +147,9 @@ def next_due(node: uuid.UUID, bulk: bool, room: int) -> list[uuid.UUID]:
         return []
     due = _due(Step.objects.filter(node_id=node, bulk=bulk, state=StepState.PLANNED))
     rows = list(
-        due.order_by("operation__priority", "operation__created_at").values_list("pk", "operation__namespace_id")[:CONSIDERED]
+        due.order_by("operation__priority", "operation__created_at").values_list("pk", "operation__namespace_id")[
+            :CONSIDERED
+        ]
     )
     sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
     flying = dict(sent.values_list("operation__namespace_id").annotate(Count("pk")))
@@ -209,7 +211,9 @@ def _lost(node: Node, held: Collection[str]) -> list[StepMessage]:
 def _render(step: Step) -> tuple[int, dict[str, Any]] | None:
     """(generation, request) as the rows are now; the generation is read first. None when they no longer want the action."""
     kind = served()[step.object_type]
-    wish = NodeObject.objects.filter(node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid).first()
+    wish = NodeObject.objects.filter(
+        node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
+    ).first()
     if step.action in (kind.ensure, kind.remove):
         wanted = wish.wanted if wish else Wanted.ABSENT
         if kind.action(wanted) != step.action:

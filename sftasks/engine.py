@@ -20,6 +20,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
+from sftasks import dispatch, outcomes, undo
+from sftasks.operation import Ended, Kind, Wish, kinds
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import Again, durable, is_duplicate
@@ -27,8 +29,6 @@ from sfweb.errors import Conflict
 from sfweb.models import DependencyKind, Operation, OperationDependency, OperationTarget, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
-from sftasks import dispatch, outcomes, undo
-from sftasks.operation import Ended, Kind, Wish, kinds
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ def submit(wish: Wish) -> Operation:
         _supersede(wish)
     queued_key = _queued_key(kind, wish)
     if queued_key:
-        waiting = Operation.objects.select_for_update().filter(queued_key=queued_key, state=OperationState.WAITING).first()
+        waiting = (
+            Operation.objects.select_for_update().filter(queued_key=queued_key, state=OperationState.WAITING).first()
+        )
         if waiting:
             return _join(waiting, wish)
     operation = Operation(
@@ -67,7 +69,10 @@ def submit(wish: Wish) -> Operation:
             raise Again from error
         raise
     OperationTarget.objects.bulk_create(
-        [OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk) for kind_of, pk in dict.fromkeys(wish.targets)]
+        [
+            OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk)
+            for kind_of, pk in dict.fromkeys(wish.targets)
+        ]
     )
     _tell(operation, f"{kind.name} requested", targets=wish.targets)
     after_commit(advance, operation.uuid)
@@ -76,7 +81,8 @@ def submit(wish: Wish) -> Operation:
 
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
     """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
-    rows = {row.uuid: row for row in needs if row.uuid != operation.uuid}
+    known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))
+    rows = {row.uuid: row for row in needs if row.uuid != operation.uuid and row.uuid not in known}
     OperationDependency.objects.bulk_create(
         [OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()]
     )
@@ -102,7 +108,11 @@ def settle(node: UUID, outcome: Outcome) -> bool:
     operation = Operation.objects.select_for_update().get(uuid=found["operation_id"])
     step = Step.objects.select_for_update().get(pk=found["pk"])
     if step.state != StepState.SENT or step.token != outcome.token:
-        _tell(operation, "late outcome ignored", extra={"step": str(step.uuid), "kind": outcome.kind, "code": outcome.code})
+        _tell(
+            operation,
+            "late outcome ignored",
+            extra={"step": str(step.uuid), "kind": outcome.kind, "code": outcome.code},
+        )
         return False
     verdict = outcomes.apply(operation, step, outcome)
     if verdict == outcomes.Verdict.PARK:
@@ -145,7 +155,9 @@ def fail(operation: Operation, code: str, message: str) -> None:
 
 def end(operation: Operation, state: str, code: str = "", message: str = "", *, parked: bool = False) -> None:
     """End the operation under its lock: write the target, free its keys, wake what waited. `parked`: nothing is undone."""
-    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(state=StepState.OBSOLETE, finished_at=UtcNow())
+    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(
+        state=StepState.OBSOLETE, finished_at=UtcNow()
+    )
     transition(
         operation,
         state,
@@ -157,7 +169,11 @@ def end(operation: Operation, state: str, code: str = "", message: str = "", *, 
         error_message=message,
     )
     kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
-    _tell(operation, f"{operation.kind} {state}", extra={"code": code, "message": message, "parked": parked} if code else None)
+    _tell(
+        operation,
+        f"{operation.kind} {state}",
+        extra={"code": code, "message": message, "parked": parked} if code else None,
+    )
     for successor in _woken_by(operation):
         after_commit(advance, successor)
 
@@ -169,7 +185,9 @@ def after_commit(function: Callable[..., Any], *args: Any) -> None:
         try:
             function(*args)
         except Exception:
-            log.exception("left to the sweep", extra={"verb": function.__name__, "operation": str(args[0]) if args else ""})
+            log.exception(
+                "left to the sweep", extra={"verb": function.__name__, "operation": str(args[0]) if args else ""}
+            )
 
     transaction.on_commit(run)
 
@@ -203,6 +221,8 @@ def _start(operation: Operation) -> bool:
     if not _dependencies_allow(operation) or _has_elder(operation):
         return False
     kind = kinds()[operation.kind]
+    if kind.ready is not None and kind.ready(operation):
+        return False
     key = None if kind.observational else operation.object_key
     started = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING).filter(
         Q(not_before__isnull=True) | Q(not_before__lte=UtcNow())
@@ -265,7 +285,9 @@ def _stop(operation: Operation) -> None:
     if kind.retract is not None:
         fail(operation, "cancelled", "cancelled while it ran")
         return
-    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(state=StepState.OBSOLETE, finished_at=UtcNow())
+    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(
+        state=StepState.OBSOLETE, finished_at=UtcNow()
+    )
     if not Step.objects.filter(operation=operation, state__in=OPEN_STEP).exists():
         end(operation, OperationState.CANCELLED, "cancelled", "cancelled while it ran")
 
@@ -289,6 +311,6 @@ def _tell(
     if targets is None:
         targets = list(OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid"))
     facts = {"operation": str(operation.pk), "kind": operation.kind, **(extra or {})}
-    events.record("audit", message, [("operation", operation.pk), *targets], extra=facts, request_id=operation.request_id)
-
-
+    events.record(
+        "audit", message, [("operation", operation.pk), *targets], extra=facts, request_id=operation.request_id
+    )

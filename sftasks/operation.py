@@ -100,6 +100,7 @@ class Kind:
     stages      reads rows, writes none; called when the operation starts
     finish      writes the target in the transaction that ends the operation
     retract     takes the wishes back in the rows; the engine then sends what the rows say (EN-1). Without it: no undo
+    ready       why it cannot start yet although nothing else holds it back; empty when it can
     mend        given a refusal, may change rows so that the same step can succeed, and says so
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
@@ -110,6 +111,7 @@ class Kind:
     stages: Callable[[Operation], Sequence[Stage]]
     finish: Callable[[Operation, Ended], None]
     retract: Callable[[Operation], None] | None = None
+    ready: Callable[[Operation], str] | None = None
     mend: Callable[[Operation, Step, Outcome], bool] | None = None
     coalesces: bool = False
     supersedes: bool = False
@@ -121,12 +123,18 @@ class Kind:
 @cache
 def kinds() -> Mapping[str, Kind]:
     """Every kind of operation by name."""
-    package = importlib.import_module("sftasks.operations")
-    found = [
-        importlib.import_module(f"sftasks.operations.{module.name}")
-        for module in pkgutil.iter_modules(package.__path__)
-    ]
-    return {module.OPERATION.name: module.OPERATION for module in found}
+    return {module.OPERATION.name: module.OPERATION for module in _modules("sftasks.operations")}
+
+
+@cache
+def served() -> Mapping[str, Served]:
+    """Every type of object that nodes hold."""
+    return {module.OBJECT.type: module.OBJECT for module in _modules("sftasks.plans")}
+
+
+def _modules(package: str) -> list[ModuleType]:
+    path = importlib.import_module(package).__path__
+    return [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(path)]
 
 
 def object_key(row: models.Model, node: UUID | None = None) -> str:

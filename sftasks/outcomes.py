@@ -8,10 +8,10 @@ from django.conf import settings
 from nodeagent.action import Action, actions
 from nodeagent.wire import Kind as OutcomeKind
 from nodeagent.wire import Outcome, dump
+from sftasks.operation import kinds, served
 from sfweb.models import NodeObject, Operation, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import StepState, transition
-from sftasks.operation import kinds, served
 
 BACKOFF_SECONDS = (1, 2, 5, 15, 30, 60)
 UNSUPPORTED_SECONDS = 60

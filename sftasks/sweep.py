@@ -11,12 +11,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
+from sftasks import celery, dispatch, engine
+from sftasks.operation import kinds
 from sfweb.domain.transactions import durable
 from sfweb.models import DependencyKind, Node, Operation, OperationDependency, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, State, StepState, transition
-from sftasks import celery, dispatch, engine
-from sftasks.operation import kinds
 
 log = logging.getLogger(__name__)
 PAGE = 200
@@ -76,7 +76,9 @@ def time_out(operation_uuid: UUID) -> None:
     operation = Operation.objects.select_for_update().get(pk=operation_uuid)
     if operation.state != OperationState.WAITING:
         return
-    late = OperationDependency.objects.filter(operation=operation, wait_until__lt=UtcNow(), needs__state__in=OPEN_OPERATION)
+    late = OperationDependency.objects.filter(
+        operation=operation, wait_until__lt=UtcNow(), needs__state__in=OPEN_OPERATION
+    )
     if late.filter(kind=DependencyKind.DEPENDS_ON).exists():
         engine.end(operation, OperationState.CANCELLED, "dependency.timeout", "what it waits for took too long")
     else:
@@ -96,10 +98,14 @@ def _guarded(verb: Callable[[UUID], None], pk: UUID) -> int:
 
 def _waiting() -> "QuerySet[Operation, UUID]":
     """Waiting, old enough that the process that submitted it had its chance, nothing open in front of it, nobody running."""
-    rows = Operation.objects.filter(state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE))
+    rows = Operation.objects.filter(
+        state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE)
+    )
     needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
     runner = Operation.objects.filter(running_key=OuterRef("object_key"))
-    return rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("created_at").values_list("pk", flat=True)[:PAGE]
+    return (
+        rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("created_at").values_list("pk", flat=True)[:PAGE]
+    )
 
 
 def _stuck() -> "QuerySet[Operation, UUID]":

@@ -6,11 +6,11 @@ Every step that was ever sent, finished or not, is followed by what the rows say
 
 from django.db.models import Min
 
+from sftasks import dispatch
+from sftasks.operation import PlannedStep, kinds, served
 from sfweb.models import Node, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_STEP, State, StepState, transition
-from sftasks import dispatch
-from sftasks.operation import PlannedStep, kinds, served
 
 
 def is_finished(operation: Operation) -> bool:
@@ -20,7 +20,9 @@ def is_finished(operation: Operation) -> bool:
     if not operation.params.get("retracted"):
         _retract(operation)
     while True:
-        stage = Step.objects.filter(operation=operation, purpose="undo", state__in=OPEN_STEP).aggregate(Min("stage"))["stage__min"]
+        stage = Step.objects.filter(operation=operation, purpose="undo", state__in=OPEN_STEP).aggregate(Min("stage"))[
+            "stage__min"
+        ]
         if stage is None:
             return True
         _give_up_on_missing(operation, stage)
@@ -54,9 +56,13 @@ def _retract(operation: Operation) -> None:
         if where in seen:
             continue
         seen.add(where)
-        wish = NodeObject.objects.filter(node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid).first()
+        wish = NodeObject.objects.filter(
+            node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
+        ).first()
         action = served()[step.object_type].action(wish.wanted if wish else Wanted.ABSENT)
-        planned = PlannedStep(node=step.node_id, action=action, object_type=step.object_type, object_uuid=step.object_uuid)
+        planned = PlannedStep(
+            node=step.node_id, action=action, object_type=step.object_type, object_uuid=step.object_uuid
+        )
         dispatch.plan(operation, newest - step.stage, [planned], purpose="undo")
     operation.params = {**operation.params, "retracted": True}
     operation.save(update_fields=["params"])
@@ -65,5 +71,7 @@ def _retract(operation: Operation) -> None:
 def _give_up_on_missing(operation: Operation, stage: int) -> None:
     """What a missing node has not confirmed stays a residue in the rows; the operation does not wait for it (EN-12)."""
     gone = Node.objects.filter(state__in=(State.MISSING, State.DELETED))
-    for step in Step.objects.filter(operation=operation, purpose="undo", stage=stage, state__in=OPEN_STEP, node__in=gone):
+    for step in Step.objects.filter(
+        operation=operation, purpose="undo", stage=stage, state__in=OPEN_STEP, node__in=gone
+    ):
         transition(step, StepState.UNDONE, finished_at=UtcNow(), reason="node missing: left as a residue")

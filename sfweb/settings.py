@@ -141,6 +141,9 @@ FLOATING_NETWORK = os.environ.get("FLOATING_NETWORK", "192.168.20.0/24")
 FLOATING_GATEWAY = os.environ.get("FLOATING_GATEWAY", "")
 """The outside router's address; the first address of the block when empty."""
 
+FETCH_ALLOW = [item for item in os.environ.get("FETCH_ALLOW", "").split(",") if item]
+"""Private ranges (CIDR) that images may be fetched from; everything private is refused otherwise."""
+
 CPU_OVERCOMMIT_RATIO = float(os.environ.get("CPU_OVERCOMMIT_RATIO", "3.0"))
 RAM_OVERCOMMIT_RATIO = float(os.environ.get("RAM_OVERCOMMIT_RATIO", "1.0"))
 DISK_OVERCOMMIT_RATIO = float(os.environ.get("DISK_OVERCOMMIT_RATIO", "1.0"))

@@ -61,9 +61,9 @@ def allocate(
     for candidate in _first_choices(policy):
         if claim.take(candidate):
             return candidate
-    while (candidate := _free_value(name, policy)) is not None:
-        if claim.take(candidate):
-            return candidate
+    while (free := _free_value(name, policy)) is not None:
+        if claim.take(free):
+            return free
     raise PoolExhausted(f"no free value in {name}", details={"pool": name, "size": policy.size})
 
 

@@ -200,6 +200,7 @@ def take(node: uuid.UUID, wanted: Room) -> bool:
 
 def record(instance: Instance, wanted: Room) -> PlacementReservation:
     """Write down whose room `claim` took, once the instance's row exists; same transaction (SC-4)."""
+    assert instance.node_id is not None, "claimed room lies on a node"
     return PlacementReservation.objects.create(
         instance=instance,
         node_id=instance.node_id,

@@ -1,0 +1,236 @@
+"""Domains, as libvirt has them: all are transient, so what is off is only files.
+
+One connection a process, opened at the first use and again when it died. Every call has a deadline; past it the domain
+counts as stuck and the caller is told to try again (`domain.stuck`). An absent domain is None only when libvirt said so.
+"""
+
+import contextlib
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from xml.etree import ElementTree
+
+import libvirt
+
+from nodeagent.drivers import domain_xml
+from nodeagent.drivers.deadline import Deadlines
+from nodeagent.drivers.domain_events import Lifecycle, start_event_loop
+from nodeagent.host import DomainEvent, DomainState, Retry
+from nodeagent.specs import Power
+
+T = TypeVar("T")
+CALL_SECONDS = 20.0
+# The first start after libvirtd came up waits until it has asked QEMU for its features.
+START_SECONDS = 90.0
+_GONE = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
+_LOST = frozenset({libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphicsAccess:
+    """Where a graphics client may connect, with which password, for how many seconds from now."""
+
+    protocol: str
+    address: str
+    port: int
+    password: str
+    seconds: int
+
+
+class Domains:
+    """Thread-safe. `events` receives DomainEvents once `watch` was called."""
+
+    def __init__(self, uri: str, call_seconds: float = CALL_SECONDS) -> None:
+        self._uri = uri
+        self._seconds = call_seconds
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._watching = False
+        self._deadlines = Deadlines("domain.stuck")
+        self.events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
+
+    @property
+    def stuck(self) -> frozenset[str]:
+        return self._deadlines.stuck
+
+    def watch(self) -> None:
+        """Queue events from now on; also those of later connections, which are made whenever a call needs one."""
+        self._watching = True
+        self._deadlines.run("libvirt", self._seconds, self._register)
+
+    def close(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def state(self, instance: str) -> DomainState | None:
+        """None when libvirt knows no running domain of that instance."""
+
+        def read() -> DomainState | None:
+            domain = self._find(instance)
+            return None if domain is None or not domain.isActive() else _state(domain)
+
+        return self._call(instance, read)
+
+    def running(self) -> Mapping[str, str]:
+        """{instance: power} of every domain that is ours, inactive ones too. Raises when they cannot be listed."""
+
+        def read() -> Mapping[str, str]:
+            states = {}
+            for domain in self._open().listAllDomains(0):
+                with _tolerating_absence():
+                    state = _state(domain)
+                    if state.digest:
+                        states[domain.UUIDString()] = state.power if domain.isActive() else str(Power.OFF)
+            return states
+
+        return self._call("libvirt", read)
+
+    def start(self, instance: str, document: str, paused: bool) -> None:
+        flags = libvirt.VIR_DOMAIN_START_PAUSED if paused else 0
+        self._deadlines.run(instance, START_SECONDS, lambda: self._translated(lambda: self._create(document, flags)))
+
+    def stop(self, instance: str) -> str:
+        """Cut its power, and forget it where somebody made it persistent."""
+
+        def act() -> str:
+            domain = self._find(instance)
+            if domain is None:
+                return "unchanged"
+            with _tolerating_absence():
+                if domain.isActive():
+                    domain.destroy()
+            with _tolerating_absence():
+                if domain.isPersistent():
+                    domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+            return "removed"
+
+        return self._call(instance, act)
+
+    def suspend(self, instance: str) -> None:
+        self._on(instance, lambda domain: domain.suspend())
+
+    def resume(self, instance: str) -> None:
+        self._on(instance, lambda domain: domain.resume())
+
+    def reboot(self, instance: str, hard: bool) -> None:
+        """Reset, or press the power button: the guest decides whether and when it comes back."""
+        self._on(instance, lambda domain: domain.reset(0) if hard else domain.reboot(libvirt.VIR_DOMAIN_REBOOT_DEFAULT))
+
+    def open_graphics(self, instance: str, seconds: int) -> GraphicsAccess:
+        """Give the graphics a new password that is valid that long (SE-15)."""
+
+        def act(domain: Any) -> GraphicsAccess:
+            described = ElementTree.fromstring(domain.XMLDesc(0)).find("devices/graphics")
+            if described is None:
+                raise RuntimeError(f"domain {instance} has no graphics")
+            password = secrets.token_urlsafe(32)[: domain_xml.PASSWORD_LENGTH]
+            described.set("passwd", password)
+            described.set("passwdValidTo", time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + seconds)))
+            domain.updateDeviceFlags(ElementTree.tostring(described, encoding="unicode"), 0)
+            return GraphicsAccess(
+                protocol=described.get("type", ""),
+                address=described.get("listen", ""),
+                port=int(described.get("port", "0")),
+                password=password,
+                seconds=seconds,
+            )
+
+        return self._on(instance, act)
+
+    def has_spice(self, virtualisation: str) -> bool:
+        """Whether QEMU here can show a guest by SPICE; `virtualisation` is kvm or qemu."""
+
+        def read() -> bool:
+            document = self._open().getDomainCapabilities(None, "x86_64", "q35", virtualisation)
+            values = ElementTree.fromstring(document).iterfind("devices/graphics/enum[@name='type']/value")
+            return any(value.text == "spice" for value in values)
+
+        return self._deadlines.run("libvirt", START_SECONDS, lambda: self._translated(read))
+
+    def _on(self, instance: str, act: Callable[[Any], T]) -> T:
+        def work() -> T:
+            domain = self._find(instance)
+            if domain is None:
+                raise Retry("domain.missing", f"domain {instance} has just gone")
+            return act(domain)
+
+        return self._call(instance, work)
+
+    def _call(self, thing: str, call: Callable[[], T]) -> T:
+        return self._deadlines.run(thing, self._seconds, lambda: self._translated(call))
+
+    def _translated(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in _LOST and not self._is_alive():
+                raise Retry("libvirt.unreachable", str(error)) from error
+            raise
+
+    def _create(self, document: str, flags: int) -> None:
+        self._open().createXML(document, flags)
+
+    def _find(self, instance: str) -> Any:
+        try:
+            return self._open().lookupByUUIDString(instance)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                return None
+            raise
+
+    def _open(self) -> Any:
+        """The living connection, a new one when the last died."""
+        start_event_loop()
+        with self._lock:
+            if self._connection is not None and not self._connection.isAlive():
+                with contextlib.suppress(libvirt.libvirtError):
+                    self._connection.close()
+                self._connection = None
+            if self._connection is None:
+                self._connection = self._connect()
+            return self._connection
+
+    def _connect(self) -> Any:
+        connection = libvirt.open(self._uri)
+        # The test driver and old daemons have no keep-alive.
+        with contextlib.suppress(libvirt.libvirtError):
+            connection.setKeepAlive(5, 3)
+        if self._watching:
+            self._listen(connection)
+        return connection
+
+    def _register(self) -> None:
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._translated(self._open)
+
+    def _listen(self, connection: Any) -> None:
+        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, Lifecycle(self.events), None)
+
+    def _is_alive(self) -> bool:
+        return self._connection is not None and bool(self._connection.isAlive())
+
+
+def _state(domain: Any) -> DomainState:
+    state, _ = domain.state()
+    paused = state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
+    power = Power.PAUSED if paused else Power.ON
+    return DomainState(power=str(power), digest=domain_xml.digest_in(domain.XMLDesc(0)) or "")
+
+
+@contextlib.contextmanager
+def _tolerating_absence() -> Any:
+    """A domain may end by itself between looking and acting."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in _GONE:
+            raise

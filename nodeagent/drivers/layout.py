@@ -1,0 +1,103 @@
+"""Where everything of an instance, a blob and an upload lies below the state directory, and how a file becomes visible.
+
+All of it is on one file system, so that a finished file gets its name by rename. Temporary names start with a dot and
+contain the token of the attempt (EN-15).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nodeagent.specs import DEVICE, UUID, require_uuid
+
+DISK_SUFFIX = ".qcow2"
+
+
+class Layout:
+    def __init__(self, state: Path) -> None:
+        self.blobs = state / "blobs"
+        self.uploads = state / "uploads"
+        self.instances = state / "instances"
+        self.state = state
+
+    def prepare(self) -> None:
+        for folder in (self.blobs, self.uploads, self.instances):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+
+    def blob(self, blob: str) -> Path:
+        require_uuid(blob, "blob")
+        return self.blobs / blob
+
+    def blob_facts(self, blob: str) -> Path:
+        return self.blob(blob).with_suffix(".json")
+
+    def upload(self, upload: str) -> Path:
+        require_uuid(upload, "upload")
+        return self.uploads / upload
+
+    def instance(self, instance: str) -> Path:
+        require_uuid(instance, "instance")
+        return self.instances / instance
+
+    def disk(self, instance: str, device: str) -> Path:
+        if not DEVICE.match(device):
+            raise ValueError(f"device: {device!r} is not valid")
+        return self.instance(instance) / f"{device}{DISK_SUFFIX}"
+
+    def config_drive(self, instance: str) -> Path:
+        return self.instance(instance) / "config.iso"
+
+    def console_log(self, instance: str) -> Path:
+        return self.instance(instance) / "console.log"
+
+    def known_instances(self) -> list[str]:
+        """Every instance with files. Raises OSError when the folder cannot be read."""
+        return sorted(entry.name for entry in os.scandir(self.instances) if UUID.match(entry.name))
+
+    def known_blobs(self) -> dict[str, int]:
+        """{blob: bytes on disk} of those that are whole."""
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.blobs)}
+        return {name: size for name, size in sizes.items() if UUID.match(name) and f"{name}.json" in sizes}
+
+    def sweep(self, token: str) -> None:
+        """Remove every temporary file and folder of one attempt."""
+        for pattern in (f"blobs/.*{token}*", f"instances/*/.*{token}*"):
+            for path in self.state.glob(pattern):
+                remove(path)
+
+
+@contextmanager
+def appearing(target: Path, token: str) -> Iterator[Path]:
+    """A temporary path beside `target`; what is written there becomes `target` at the end, or vanishes."""
+    temporary = target.with_name(f".{target.name}.{token}")
+    remove(temporary)
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(target)
+        flush(target.parent)
+    finally:
+        remove(temporary)
+
+
+def flush(path: Path) -> None:
+    """Make a file's content, or a folder's names, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> bool:
+    """True when there was something to remove."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+        return True
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""What this machine is: its size, the MTU of a bridge, the networks on a device, which port is free."""
+
+import ipaddress
+import os
+import shutil
+import socket
+import struct
+from pathlib import Path
+
+from nodeagent.config import Share
+from nodeagent.host import Capacity
+
+# Left to the host's own programs when the operator names no share: 1 GiB of memory, 10 GiB or a tenth of the disk.
+RESERVED_MEMORY_MB = 1024
+RESERVED_DISK_GB = 10
+
+
+def capacity(share: Share, state: Path, acceleration: str) -> Capacity:
+    """What the cloud may use: the operator's share, else what is there less a reserve."""
+    total = shutil.disk_usage(state).total // 2**30
+    return Capacity(
+        cpus=share.cpus or os.cpu_count() or 1,
+        memory_mb=share.memory_mb or max(0, _memory_mb() - RESERVED_MEMORY_MB),
+        disk_gb=share.disk_gb or max(0, min(total - RESERVED_DISK_GB, total * 9 // 10)),
+        extra={"acceleration": acceleration, "vsock": has_vsock(), "disk_free_gb": free_gb(state)},
+    )
+
+
+def free_gb(state: Path) -> int:
+    return shutil.disk_usage(state).free // 2**30
+
+
+def _memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def has_vsock() -> bool:
+    return os.path.exists("/dev/vhost-vsock")
+
+
+def device_mtu(device: str) -> int | None:
+    """None when there is no such device."""
+    try:
+        return int(Path(f"/sys/class/net/{device}/mtu").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def networks_on(device: str) -> list[ipaddress.IPv4Network]:
+    """The IPv4 networks that the kernel reaches directly over the device, as the routing table has them."""
+    found = []
+    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+        name, destination, gateway, *rest = line.split()
+        if name == device and int(gateway, 16) == 0:
+            address, mask = (socket.inet_ntoa(struct.pack("=L", int(text, 16))) for text in (destination, rest[4]))
+            found.append(ipaddress.IPv4Network(f"{address}/{mask}"))
+    return found
+
+
+def is_free(address: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True

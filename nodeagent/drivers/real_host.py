@@ -1,0 +1,256 @@
+"""The machine itself, behind the `host.Host` protocol: libvirt, qemu-img, files, and whoever has its hand on the net."""
+
+import ipaddress
+import logging
+import queue
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Protocol, TypeVar
+
+from nodeagent.config import Config
+from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, machine
+from nodeagent.drivers.acceleration import find as find_acceleration
+from nodeagent.drivers.blobs import Blobs
+from nodeagent.drivers.disks import Disks
+from nodeagent.drivers.domains import Domains, GraphicsAccess
+from nodeagent.drivers.layout import Layout, remove
+from nodeagent.host import (
+    BlobFacts,
+    Call,
+    Capacity,
+    DomainEvent,
+    DomainState,
+    HostInventory,
+    Refused,
+    Retry,
+)
+from nodeagent.nethelper import names
+from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class NetworkHoldings(Protocol):
+    """{network uuid: vni} of what is there; `unreadable` names what no uuid is known for."""
+
+    @property
+    def networks(self) -> Mapping[str, int]: ...
+
+    @property
+    def routers(self) -> Mapping[str, int]: ...
+
+    @property
+    def unreadable(self) -> tuple[str, ...]: ...
+
+
+class Net(Protocol):
+    """The privileged process's client, as far as the host needs it."""
+
+    def ensure_network(self, spec: NetworkSpec) -> str: ...
+
+    def remove_network(self, network: str, vni: int) -> str: ...
+
+    def ensure_router(self, spec: RouterSpec) -> str: ...
+
+    def remove_router(self, network: str, vni: int) -> str: ...
+
+    def inventory(self) -> NetworkHoldings: ...
+
+
+class RealHost:
+    """Thread-safe; one a process. `acceleration` is kvm or tcg; empty asks the configuration, then the probe."""
+
+    def __init__(self, config: Config, net: Net, acceleration: str = "") -> None:
+        self._config = config
+        self._net = net
+        self._given_acceleration = acceleration
+        self._layout = Layout(config.state)
+        self._layout.prepare()
+        self._blobs = Blobs(self._layout, self._fetch_policy)
+        self._disks = Disks(self._layout)
+        self._domains = Domains(config.libvirt_uri)
+
+    @cached_property
+    def acceleration(self) -> str:
+        return self._given_acceleration or find_acceleration(
+            self._config.acceleration, self._config.state / "acceleration.json"
+        )
+
+    @property
+    def events(self) -> "queue.SimpleQueue[DomainEvent]":
+        return self._domains.events
+
+    @property
+    def stuck(self) -> frozenset[str]:
+        """The instances whose domain has not answered a call yet."""
+        return self._domains.stuck
+
+    def watch(self) -> None:
+        """Queue what happens to domains in `events`; for the one process that reports."""
+        self._domains.watch()
+
+    def close(self) -> None:
+        self._domains.close()
+
+    def forget_attempt(self, token: str) -> None:
+        """Remove what an attempt that ended with its process left half made (EN-15)."""
+        self._layout.sweep(token)
+
+    def trim_console_logs(self) -> int:
+        """Hold every console log to its limit (SE-10); how many had grown past it."""
+        logs = (self._layout.console_log(instance) for instance in self._layout.known_instances())
+        return sum(console_log.trim(log) for log in logs)
+
+    def open_graphics(self, instance: str, seconds: int) -> GraphicsAccess:
+        return self._domains.open_graphics(instance, seconds)
+
+    def ensure_network(self, spec: NetworkSpec) -> str:
+        return self._net.ensure_network(spec)
+
+    def remove_network(self, network: str, vni: int) -> str:
+        return self._net.remove_network(network, vni)
+
+    def ensure_router(self, spec: RouterSpec) -> str:
+        return self._net.ensure_router(spec)
+
+    def remove_router(self, network: str, vni: int) -> str:
+        return self._net.remove_router(network, vni)
+
+    def blob(self, blob: str) -> BlobFacts | None:
+        return self._blobs.facts(blob)
+
+    def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
+        return self._blobs.fetch(spec, source, call)
+
+    def adopt_upload(self, upload: str, spec: BlobSpec, call: Call) -> BlobFacts:
+        return self._blobs.adopt(upload, spec, call)
+
+    def remove_blob(self, blob: str) -> str:
+        users = self._disks.users_of(blob)
+        if users:
+            raise Refused("blob.in_use", f"blob {blob} carries a disk of instance {users[0]}")
+        return self._blobs.remove(blob)
+
+    def disks(self, instance: str) -> Mapping[str, str | None]:
+        return self._disks.present(instance)
+
+    def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None:
+        self._disks.create(instance, disk, self._blobs.facts(disk.blob) if disk.blob else None, call)
+
+    def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
+        mtus = self._mtus(spec)
+        config_drive.write(
+            self._layout.config_drive(spec.instance),
+            call.token,
+            spec,
+            drive,
+            [mtus[names.bridge(interface.vni)] for interface in spec.interfaces],
+        )
+
+    def has_config_drive(self, instance: str) -> bool:
+        return self._layout.config_drive(instance).exists()
+
+    def remove_instance_files(self, instance: str) -> str:
+        return "removed" if remove(self._layout.instance(instance)) else "unchanged"
+
+    def domain(self, instance: str) -> DomainState | None:
+        return self._domains.state(instance)
+
+    def start_domain(self, spec: InstanceSpec, digest: str) -> None:
+        for disk in spec.disks:
+            self._disks.verify_chain(spec.instance, disk)
+        self._layout.instance(spec.instance).mkdir(exist_ok=True, mode=0o711)
+        document = domain_xml.render(spec, digest, self._surroundings(spec))
+        try:
+            self._domains.start(spec.instance, document, paused=spec.power == Power.PAUSED)
+        except Retry:
+            raise
+        except Exception as error:
+            self._explain_by_port(spec, error)
+            raise
+
+    def stop_domain(self, instance: str) -> str:
+        return self._domains.stop(instance)
+
+    def suspend_domain(self, instance: str) -> None:
+        self._domains.suspend(instance)
+
+    def resume_domain(self, instance: str) -> None:
+        self._domains.resume(instance)
+
+    def reboot_domain(self, instance: str, hard: bool) -> None:
+        self._domains.reboot(instance, hard)
+
+    def inventory(self) -> HostInventory:
+        unreadable: list[str] = []
+
+        def part(name: str, read: Callable[[], T], nothing: T) -> T:
+            try:
+                return read()
+            except Exception:
+                _LOG.exception("inventory: %s cannot be read", name)
+                unreadable.append(name)
+                return nothing
+
+        holdings = part("networks", self._net.inventory, None)
+        return HostInventory(
+            instances=part("instances", self._instances, {}),
+            networks=dict(holdings.networks) if holdings else {},
+            routers=dict(holdings.routers) if holdings else {},
+            blobs=part("blobs", self._layout.known_blobs, {}),
+            unreadable=(*unreadable, *(holdings.unreadable if holdings else ())),
+        )
+
+    def capacity(self) -> Capacity:
+        return machine.capacity(self._config.share, self._config.state, self.acceleration)
+
+    def _instances(self) -> dict[str, str]:
+        """Without the domains nobody knows which instance is off, so both are read or neither counts."""
+        running = self._domains.running()
+        return {instance: str(Power.OFF) for instance in self._layout.known_instances()} | dict(running)
+
+    def _surroundings(self, spec: InstanceSpec) -> domain_xml.Surroundings:
+        return domain_xml.Surroundings(
+            layout=self._layout,
+            acceleration=self.acceleration,
+            mesh_address=self._config.mesh_address,
+            formats={disk.blob: self._format(disk.blob) for disk in spec.disks if disk.blob},
+            mtus=self._mtus(spec),
+            spice=self._spice,
+            vsock=machine.has_vsock(),
+        )
+
+    @cached_property
+    def _spice(self) -> bool:
+        return self._domains.has_spice("kvm" if self.acceleration == "kvm" else "qemu")
+
+    def _format(self, blob: str) -> str:
+        facts = self._blobs.facts(blob)
+        if facts is None:
+            raise Retry("blob.missing", f"blob {blob} is not on this node")
+        return facts.format
+
+    def _mtus(self, spec: InstanceSpec) -> dict[str, int]:
+        mtus = {}
+        for bridge in {names.bridge(interface.vni) for interface in spec.interfaces}:
+            mtu = machine.device_mtu(bridge)
+            if mtu is None:
+                raise Retry("network.missing", f"bridge {bridge} is not on this node")
+            mtus[bridge] = mtu
+        return mtus
+
+    def _explain_by_port(self, spec: InstanceSpec, error: Exception) -> None:
+        """Raises Refused("port.taken") when one of the instance's ports is why it did not start."""
+        places = ((domain_xml.LOOPBACK, spec.console_port), (self._config.mesh_address, spec.vdi_port))
+        for address, port in places:
+            if not machine.is_free(address, port):
+                raise Refused("port.taken", f"port {port} is in use on {address}") from error
+
+    def _fetch_policy(self) -> fetch.Policy:
+        own = ipaddress.IPv4Network(self._config.mesh_address)
+        return fetch.Policy(
+            allow=[ipaddress.ip_network(text) for text in self._config.fetch_allow],
+            deny=[own, *machine.networks_on(self._config.mesh_device)],
+            proxy=self._config.fetch_proxy,
+        )

@@ -1,0 +1,61 @@
+"""One copy of a blob on one node: fetched, copied or taken away, as the wish says (EN-20).
+
+The first node that has it makes the blob; a later failure marks only that node's copy.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
+from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation, Step, Wanted
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import State, StepState, transition
+
+
+def stages(operation: Operation) -> Sequence[Stage]:
+    node, blob = UUID(operation.params["node"]), UUID(operation.params["blob"])
+    wish = NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob).first()
+    action = served()["blob"].action(wish.wanted if wish else Wanted.ABSENT)
+    return [[PlannedStep(node=node, action=action, object_type="blob", object_uuid=blob)]]
+
+
+def finish(operation: Operation, ended: Ended) -> None:
+    blob = Blob.objects.select_for_update().get(pk=operation.params["blob"])
+    node = UUID(operation.params["node"])
+    step = Step.objects.filter(operation=operation, purpose="do").first()
+    if ended.ok and step is not None and step.state == StepState.DONE:
+        if step.action == "remove_blob":
+            BlobLocation.objects.filter(blob=blob, node_id=node).delete()
+        else:
+            _arrived(blob, node, (step.outcome or {}).get("result", {}))
+    elif not ended.ok and blob.state == State.INITIAL and not blob.locations.exists():
+        _failed(blob, ended)
+
+
+def _arrived(blob: Blob, node: UUID, facts: dict[str, object]) -> None:
+    BlobLocation.objects.get_or_create(blob=blob, node_id=node)
+    if blob.state != State.INITIAL:
+        return
+    transition(
+        blob,
+        State.CREATED,
+        size=facts["size"],
+        sha512=facts["sha512"],
+        format=facts["format"],
+        virtual_size=facts["virtual_size"],
+        fetched_at=UtcNow(),
+        error_message=None,
+    )
+    for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
+        transition(artifact, State.CREATED)
+
+
+def _failed(blob: Blob, ended: Ended) -> None:
+    """Nobody has the bytes: the blob is broken, and so is an artifact that has nothing else (AR-5)."""
+    message = f"{ended.code}: {ended.message}" if ended.message else ended.code
+    transition(blob, State.ERROR, error_message=message)
+    for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
+        transition(artifact, State.ERROR, error_message=message)
+
+
+OPERATION = Kind(name="blob_on_node", stages=stages, finish=finish, coalesces=True, priority=25)

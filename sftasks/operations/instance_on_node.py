@@ -1,0 +1,51 @@
+"""An instance on its node as its rows say now: what the reconciler of wishes submits when a node lost or still holds it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sftasks import attachment
+from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
+from sfweb.models import Instance, NodeObject, Operation, Step, Wanted
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import State, StepState
+
+
+def stages(operation: Operation) -> Sequence[Stage]:
+    instance = UUID(operation.params["instance"])
+    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).order_by("node_id")
+    return [
+        [
+            PlannedStep(
+                node=row.node_id,
+                action=served()["instance"].action(row.wanted),
+                object_type="instance",
+                object_uuid=instance,
+            )
+            for row in rows
+        ]
+    ]
+
+
+def finish(operation: Operation, ended: Ended) -> None:
+    instance = Instance.objects.select_for_update().get(pk=operation.params["instance"])
+    if ended.ok and instance.state == State.CREATED:
+        done = Step.objects.filter(operation=operation, action="ensure_instance", state=StepState.DONE)
+        if done.exists():
+            Instance.objects.filter(pk=instance.pk).update(observed_power=instance.power, power_observed_at=UtcNow())
+    if instance.state in (State.DELETED, State.ERROR) and not _still_wanted(instance):
+        attachment.release(instance)
+
+
+def _still_wanted(instance: Instance) -> bool:
+    return NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk, wanted=Wanted.PRESENT).exists()
+
+
+OPERATION = Kind(
+    name="instance_on_node",
+    stages=stages,
+    finish=finish,
+    mend=attachment.mend_ports,
+    coalesces=True,
+    absence=True,
+    priority=15,
+)

@@ -1,0 +1,53 @@
+"""Forget a node that carries nothing: what is queued for it ends, and its agent is told that it is gone (CO-15, EN-12)."""
+
+from collections.abc import Sequence
+
+from sftasks import engine
+from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict, NotFound
+from sfweb.models import BlobLocation, CarrierLease, Instance, Node, NodeObject, Operation
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import State, transition
+
+
+@durable
+def request(caller: Caller, node: Node) -> Accepted:
+    """Raises NotFound for a deleted node, Conflict while instances are placed on it or networks carried by it."""
+    operation = engine.submit(
+        Wish(
+            kind="node_delete",
+            object_key=f"node:{node.pk}",
+            targets=[("node", node.pk)],
+            params={"node": str(node.pk)},
+            caller=caller,
+        )
+    )
+    row = Node.objects.select_for_update().get(pk=node.pk)
+    if row.state == State.DELETED:
+        raise NotFound(f"node not found: {row.name}")
+    placed = Instance.objects.filter(node=row).exclude(state=State.DELETED).count()
+    carried = CarrierLease.objects.filter(node=row).count()
+    if placed or carried:
+        raise Conflict(
+            f"node {row.name} has {placed} instances and carries {carried} networks",
+            code="node.in_use",
+            details={"instances": placed, "networks": carried},
+        )
+    transition(row, State.DELETED, deleted_at=UtcNow())
+    return Accepted(row, operation)
+
+
+def stages(operation: Operation) -> Sequence[Stage]:
+    """None: nothing is ever sent to a deleted node. The sweep ends what was queued for it."""
+    return []
+
+
+def finish(operation: Operation, ended: Ended) -> None:
+    if ended.ok:
+        NodeObject.objects.filter(node_id=operation.params["node"]).delete()
+        BlobLocation.objects.filter(node_id=operation.params["node"]).delete()
+
+
+OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, absence=True)

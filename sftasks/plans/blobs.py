@@ -1,0 +1,95 @@
+"""A blob on a node: from its URL or its upload for the first one, from a peer for every other (EN-20)."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Coalesce, Greatest
+
+from nodeagent.specs import BlobSource, BlobSpec
+from nodeagent.wire import dump
+from sftasks.operation import Served, Wish
+from sfweb.domain.callers import Caller
+from sfweb.models import Blob, BlobLocation, NodeObject, Operation, Wanted
+from sfweb.models.state import OPEN_OPERATION, State
+
+
+def on_node(blob: Blob, node: UUID, caller: Caller) -> Wish:
+    """The operation that brings a copy of the blob to the node, or takes it away, as the wish says."""
+    return Wish(
+        kind="blob_on_node",
+        object_key=f"blob:{blob.pk}@{node}",
+        targets=[("blob", blob.pk), ("node", node)],
+        params={"blob": str(blob.pk), "node": str(node)},
+        caller=caller,
+        namespace=caller.namespace_uuid,
+    )
+
+
+def first_fetch(blob: Blob, node: UUID) -> Operation | None:
+    """The open operation by which another node gets the blob first, or None when it is there or nobody has begun."""
+    if blob.state == State.CREATED:
+        return None
+    rows = Operation.objects.filter(
+        kind="blob_on_node", state__in=OPEN_OPERATION, object_key__startswith=f"blob:{blob.pk}@"
+    )
+    return rows.exclude(object_key=f"blob:{blob.pk}@{node}").order_by("created_at").first()
+
+
+def _generation(blob: UUID, node: UUID) -> int:
+    row = NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob).first()
+    return (row.generation or 1) if row else 1
+
+
+def _advance(blob: UUID, node: UUID, above: int) -> None:
+    NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob).update(
+        generation=Greatest(Coalesce(F("generation"), 1), above) + 1
+    )
+
+
+def _present(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = Blob.objects.select_related("upload").get(pk=blob)
+    if row.state not in (State.INITIAL, State.CREATED):
+        return None
+    source, upload = _source(row, node)
+    if source is None:
+        return None
+    spec = BlobSpec(blob=str(blob), source=source, size=row.size, sha512=row.sha512 or row.expected_sha512)
+    return {"spec": dump(spec), "upload": upload}
+
+
+def _source(blob: Blob, node: UUID) -> tuple[BlobSource | None, str | None]:
+    """Where this node gets the bytes, and the upload of its own that they are in, if they are."""
+    if blob.upload is not None and blob.upload.node_id == node and blob.state == State.INITIAL:
+        return BlobSource(peer=str(node)), str(blob.upload.pk)
+    holders = BlobLocation.objects.filter(blob=blob, node__state=State.CREATED).exclude(node_id=node)
+    peer = holders.order_by("?").values_list("node_id", flat=True).first()
+    if peer:
+        return BlobSource(peer=str(peer)), None
+    if blob.source_url.startswith(("http://", "https://")):
+        return BlobSource(url=blob.source_url), None
+    return (
+        (BlobSource(peer=str(node)), None)
+        if BlobLocation.objects.filter(blob=blob, node_id=node).exists()
+        else (None, None)
+    )
+
+
+def _absent(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"blob": str(blob)}
+
+
+def wanted_on(node: UUID, blob: UUID) -> bool:
+    return NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob, wanted=Wanted.PRESENT).exists()
+
+
+OBJECT = Served(
+    type="blob",
+    kind="blob_on_node",
+    ensure="ensure_blob",
+    remove="remove_blob",
+    generation=_generation,
+    advance=_advance,
+    requests={"ensure_blob": _present, "remove_blob": _absent},
+)

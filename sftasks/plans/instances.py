@@ -1,0 +1,134 @@
+"""An instance on its node, rendered whole from its rows."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
+from nodeagent.wire import dump
+from sftasks.operation import PlannedStep, Served, Wish
+from sfweb.domain import ipam
+from sfweb.domain.callers import Caller
+from sfweb.models import Instance, Interface
+from sfweb.models.state import State
+
+
+def on_node(instance: Instance, caller: Caller) -> Wish:
+    """The operation that brings the node to what the instance's rows say now; for the reconciler of wishes (EN-13)."""
+    return Wish(
+        kind="instance_on_node",
+        object_key=f"instance:{instance.pk}",
+        targets=[("instance", instance.pk)],
+        params={"instance": str(instance.pk)},
+        caller=caller,
+        namespace=instance.namespace_id,
+    )
+
+
+def step(instance: Instance, action: str, **arguments: Any) -> PlannedStep:
+    """One step on the instance's node."""
+    assert instance.node_id is not None, "a placed instance has a node"
+    return PlannedStep(
+        node=instance.node_id, action=action, object_type="instance", object_uuid=instance.pk, arguments=arguments
+    )
+
+
+def raise_generation(instance: UUID) -> None:
+    """Call in every transaction that changes what the instance is rendered from (EN-1)."""
+    Instance.objects.filter(pk=instance).update(generation=F("generation") + 1)
+
+
+def _generation(instance: UUID, node: UUID) -> int:
+    return Instance.objects.values_list("generation", flat=True).get(pk=instance)
+
+
+def _advance(instance: UUID, node: UUID, above: int) -> None:
+    Instance.objects.filter(pk=instance).update(generation=Greatest(F("generation"), above) + 1)
+
+
+def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = Instance.objects.select_related("namespace").get(pk=instance)
+    if row.node_id != node:
+        return None
+    video = row.video
+    spec = InstanceSpec(
+        instance=str(instance),
+        name=row.name,
+        namespace=row.namespace.name,
+        cpus=row.cpus,
+        memory_mb=row.memory_mb,
+        power=Power(row.power),
+        disks=tuple(_disks(row)),
+        interfaces=tuple(_interface(card) for card in _cards(row)),
+        config_drive=row.config_drive,
+        console_port=row.console_port or 0,
+        vdi_port=row.vdi_port or 0,
+        vsock_cid=row.vsock_cid or 0,
+        video=VideoSpec(model=video["model"], memory_kb=video["memory"], protocol=video["vdi"]),
+        machine=row.machine_type,
+        uefi=row.uefi,
+        secure_boot=row.secure_boot,
+        guest_agent=bool(row.side_channels),
+    )
+    return {"spec": dump(spec)}
+
+
+def _disks(row: Instance) -> list[DiskSpec]:
+    return [
+        DiskSpec(
+            device=disk.device,
+            bus=disk.bus,
+            kind=disk.kind,
+            size_gb=disk.size_gb,
+            blob=str(disk.blob_id) if disk.blob_id else None,
+        )
+        for disk in row.disks.order_by("position")
+    ]
+
+
+def _cards(row: Instance) -> list[Interface]:
+    living = row.interfaces.filter(state__in=(State.INITIAL, State.CREATED), mac__isnull=False)
+    return list(living.select_related("network").order_by("order"))
+
+
+def _interface(card: Interface) -> InterfaceSpec:
+    network, gateway = card.network, ipam.gateway(card.network)
+    if network.provide_dns:
+        nameservers: tuple[str, ...] = (gateway,)
+    else:
+        nameservers = tuple(settings.DNS_SERVERS) if network.provide_nat else ()
+    return InterfaceSpec(
+        mac=card.mac or "",
+        network=str(network.pk),
+        vni=network.vni or 0,
+        model=card.model,
+        address=card.address,
+        netblock=network.netblock,
+        gateway=gateway,
+        dhcp=network.provide_dhcp,
+        nameservers=nameservers,
+    )
+
+
+def _named(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"instance": str(instance), **arguments}
+
+
+OBJECT = Served(
+    type="instance",
+    kind="instance_on_node",
+    ensure="ensure_instance",
+    remove="remove_instance",
+    generation=_generation,
+    advance=_advance,
+    requests={
+        "ensure_instance": _present,
+        "remove_instance": _named,
+        "reboot_instance": _named,
+        "observe_instance": _named,
+    },
+)

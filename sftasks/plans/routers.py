@@ -1,0 +1,96 @@
+"""What a network's carrier runs: gateway, DHCP, DNS, SNAT, from the rows of interfaces, entries and lease."""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, LeaseSpec, RouterSpec
+from nodeagent.wire import dump
+from sftasks.operation import Served, Wish
+from sfweb.domain import carriers, ipam
+from sfweb.domain.callers import Caller
+from sfweb.models import FLOATING, DnsEntry, Interface, Network
+from sfweb.models.state import State
+
+
+def on_carrier(network: Network, carrier: UUID, caller: Caller) -> Wish:
+    """The operation that brings the carrier's router to what the rows say."""
+    return Wish(
+        kind="router_on_node",
+        object_key=f"router:{network.pk}@{carrier}",
+        targets=[("network", network.pk), ("node", carrier)],
+        params={"network": str(network.pk), "node": str(carrier)},
+        caller=caller,
+        namespace=network.namespace_id,
+    )
+
+
+def _generation(network: UUID, node: UUID) -> int:
+    return Network.objects.values_list("router_generation", flat=True).get(pk=network)
+
+
+def _advance(network: UUID, node: UUID, above: int) -> None:
+    Network.objects.filter(pk=network).update(router_generation=Greatest(F("router_generation"), above) + 1)
+
+
+def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = Network.objects.select_related("namespace").get(pk=network)
+    lease = carriers.lease_of(network, node)
+    if lease is None or row.vni is None:
+        return None
+    hosts, records = _guests(row)
+    spec = RouterSpec(
+        network=str(network),
+        vni=row.vni,
+        netblock=row.netblock,
+        gateway=ipam.gateway(row),
+        dhcp=row.provide_dhcp,
+        dns=row.provide_dns,
+        domain=f"{row.namespace.name}.{settings.ZONE}",
+        lease=LeaseSpec(epoch=lease.epoch, seconds=lease.seconds, rivals=lease.rivals),
+        egress=_egress(row),
+        hosts=tuple(hosts),
+        records=tuple(records),
+        upstream=tuple(settings.DNS_SERVERS) if row.provide_nat else (),
+    )
+    return {"spec": dump(spec)}
+
+
+def _guests(network: Network) -> tuple[list[DhcpHost], list[DnsRecord]]:
+    living = Interface.objects.filter(network=network, state__in=(State.INITIAL, State.CREATED), mac__isnull=False)
+    rows = living.exclude(address=None).order_by("created_at").values_list("mac", "address", "instance__name")
+    hosts = [DhcpHost(mac=mac or "", address=address or "", name=name) for mac, address, name in rows]
+    records = [DnsRecord(name=host.name, address=host.address) for host in hosts]
+    entries = DnsEntry.objects.filter(network=network).order_by("name").values_list("name", "address")
+    return hosts, records + [DnsRecord(name=name, address=address) for name, address in entries]
+
+
+def _egress(network: Network) -> EgressSpec | None:
+    if network.floating_gateway is None:
+        return None
+    outside = ipaddress.IPv4Network(Network.objects.values_list("netblock", flat=True).get(pk=FLOATING))
+    return EgressSpec(
+        address=network.floating_gateway,
+        prefix_length=outside.prefixlen,
+        gateway=settings.FLOATING_GATEWAY or str(outside[1]),
+    )
+
+
+def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"network": str(network), "vni": Network.objects.values_list("vni", flat=True).get(pk=network)}
+
+
+OBJECT = Served(
+    type="router",
+    kind="router_on_node",
+    ensure="ensure_router",
+    remove="remove_router",
+    generation=_generation,
+    advance=_advance,
+    requests={"ensure_router": _present, "remove_router": _absent},
+)

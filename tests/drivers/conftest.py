@@ -1,0 +1,34 @@
+"""Fixtures of the drivers' tests. The folder `inside` is run by test_real_guest.py in namespaces of its own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.drivers.netlab import Lab, Network, Node
+
+collect_ignore = [] if os.getpid() < 10 else ["inside"]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def node(lab: Lab) -> Node:
+    return lab.nodes[0]
+
+
+@pytest.fixture
+def network(lab: Lab) -> Iterator[Network]:
+    """A fresh network, taken away from every node afterwards."""
+    made = Network()
+    yield made
+    for each in lab.nodes:
+        each.helper.remove_router(made.uuid, made.vni)
+        for port in each.ports_of(made):
+            each.sh(f"ip link del {port}")
+        each.helper.remove_network(made.uuid, made.vni)
