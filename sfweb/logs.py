@@ -16,7 +16,8 @@ operation_id: ContextVar[str] = ContextVar("operation_id", default="")
 
 MASK = "*****"
 SECRET_NAMES = re.compile(
-    r"(^|_)(key|secret|password|passwd|token|nonce|digest|authorization|cookie|user_data|ssh_key|ticket)s?$", re.IGNORECASE
+    r"(^|_)(key|secret|password|passwd|token|nonce|digest|authorization|cookie|user_data|ssh_key|ticket)s?$",
+    re.IGNORECASE,
 )
 _SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:)[^\s@\"']+")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -31,9 +31,7 @@ class UnfitDatabase(SystemExit):
 def server_faults(connection: BaseDatabaseWrapper) -> list[str]:
     """What is wrong with the server or the database, all of it (BY-1)."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT VERSION(), @@default_storage_engine, @@character_set_database, @@collation_database"
-        )
+        cursor.execute("SELECT VERSION(), @@default_storage_engine, @@character_set_database, @@collation_database")
         version, engine, charset, collation = cursor.fetchone()
     return judge_server(version, engine, charset, collation)
 
@@ -64,7 +62,9 @@ def schema_faults(connection: BaseDatabaseWrapper) -> list[str]:
     if version < VERSION:
         faults.append(f"the schema has version {version}; {VERSION} is needed")
     if since > VERSION:
-        faults.append(f"the schema has version {version}, which needs code of version {since} or newer; this is {VERSION}")
+        faults.append(
+            f"the schema has version {version}, which needs code of version {since} or newer; this is {VERSION}"
+        )
     return faults
 
 

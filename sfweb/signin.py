@@ -56,7 +56,9 @@ def _with_key(user: User, key: ProvenKey) -> User:
 class KeyForm(forms.Form):
     """The login page: namespace and key."""
 
-    namespace = forms.CharField(max_length=64, widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "username"}))
+    namespace = forms.CharField(
+        max_length=64, widget=forms.TextInput(attrs={"autofocus": True, "autocomplete": "username"})
+    )
     key = forms.CharField(
         max_length=1024, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
     )

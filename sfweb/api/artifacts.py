@@ -36,9 +36,7 @@ def artifact_views(rows: Sequence[Artifact]) -> list[dict[str, Any]]:
     return [_view(row, versions[row.uuid], uses, metadata[row.uuid]) for row in rows]
 
 
-def _view(
-    row: Artifact, versions: Sequence[ArtifactVersion], uses: Uses, metadata: dict[str, Any]
-) -> dict[str, Any]:
+def _view(row: Artifact, versions: Sequence[ArtifactVersion], uses: Uses, metadata: dict[str, Any]) -> dict[str, Any]:
     view: dict[str, Any] = {
         "uuid": str(row.uuid),
         "state": row.state,

@@ -169,7 +169,9 @@ def page(rows: QuerySet[Any], wanted: Mapping[str, Any]) -> list[Any]:
 
 def address(request: Request, path: str) -> str:
     """The absolute address of `path`, as the outside knows this cluster."""
-    return f"{settings.API_PUBLIC_URL.rstrip('/')}{path}" if settings.API_PUBLIC_URL else request.build_absolute_uri(path)
+    return (
+        f"{settings.API_PUBLIC_URL.rstrip('/')}{path}" if settings.API_PUBLIC_URL else request.build_absolute_uri(path)
+    )
 
 
 def operation_handle(operation: Operation) -> dict[str, str]:

@@ -45,8 +45,8 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
     uuids = [row.uuid for row in rows]
     metadata, uses = metadata_of("blob", uuids), Uses(uuids)
     locations: dict[Any, list[str]] = defaultdict(list)
-    for blob, name in BlobLocation.objects.filter(blob__in=uuids).order_by("node__name").values_list(
-        "blob_id", "node__name"
+    for blob, name in (
+        BlobLocation.objects.filter(blob__in=uuids).order_by("node__name").values_list("blob_id", "node__name")
     ):
         locations[blob].append(name)
     return [

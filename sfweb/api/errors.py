@@ -12,7 +12,6 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from sfweb import errors
 
@@ -41,7 +40,6 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> HttpResponse 
     known = _as_known(error)
     if known is None:
         return None
-    set_rollback()
     status = status_of(known)
     if status == 401 and _wants_page(request):
         return HttpResponseRedirect(f"/login?next={quote(request.get_full_path())}")

@@ -9,7 +9,20 @@ from rest_framework.response import Response
 from rest_framework.serializers import ListField
 
 from sftasks.operations import instance_create, instance_delete, instance_power
-from sfweb.api.base import ApiView, Flag, FreeObject, InNamespace, Input, Nothing, Number, Page, Text, page, started, takes
+from sfweb.api.base import (
+    ApiView,
+    Flag,
+    FreeObject,
+    InNamespace,
+    Input,
+    Nothing,
+    Number,
+    Page,
+    Text,
+    page,
+    started,
+    takes,
+)
 from sfweb.api.instance_views import instance_views
 from sfweb.api.interfaces import interface_views
 from sfweb.api.operation_pointers import pointers

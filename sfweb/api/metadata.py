@@ -25,7 +25,9 @@ class Owner(NamedTuple):
 
 
 OWNERS = {
-    "artifacts": Owner("artifact", lookup.find_artifact, lambda who, ref: lookup.find_artifact(who, ref, to_write=True)),
+    "artifacts": Owner(
+        "artifact", lookup.find_artifact, lambda who, ref: lookup.find_artifact(who, ref, to_write=True)
+    ),
     "blobs": Owner("blob", lookup.find_blob, lookup.find_blob),
     "interfaces": Owner("interface", lookup.find_interface, lookup.find_interface),
     "instances": Owner("instance", lookup.find_instance, lookup.find_instance),

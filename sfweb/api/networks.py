@@ -9,7 +9,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks.operations import network_create, network_delete
-from sfweb.api.base import ApiView, Flag, InNamespace, Input, Nothing, Page, Text, operation_handle, page, started, takes
+from sfweb.api.base import (
+    ApiView,
+    Flag,
+    InNamespace,
+    Input,
+    Nothing,
+    Page,
+    Text,
+    operation_handle,
+    page,
+    started,
+    takes,
+)
 from sfweb.api.interfaces import interface_views
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty

@@ -161,4 +161,3 @@ def _checksum(body: str) -> str:
 def _is_whole(secret: str) -> bool:
     body = secret[len(GENERATED) : -_CHECK]
     return len(body) == _RANDOM and secret.endswith(_checksum(body))
-

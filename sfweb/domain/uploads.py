@@ -18,9 +18,7 @@ def begin_upload(caller: Caller) -> Upload:
     if open_ones >= limit:
         raise NoCapacity(f"the namespace has {open_ones} uploads open, {limit} are allowed", stage="namespace")
     node = (
-        Node.objects.filter(
-            state=State.CREATED, cordoned=False, last_seen__gt=FromNow(-settings.NODE_SILENT_SECONDS)
-        )
+        Node.objects.filter(state=State.CREATED, cordoned=False, last_seen__gt=FromNow(-settings.NODE_SILENT_SECONDS))
         .annotate(free=_signed("capacity__limit_disk_gb") - _signed("capacity__used_disk_gb"))
         .filter(free__gt=0)
         .order_by("-free", "uuid")

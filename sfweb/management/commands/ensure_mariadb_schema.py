@@ -18,7 +18,9 @@ LOCK_WAIT = 1205
 
 
 class Command(BaseCommand):
-    help = "Check the MariaDB server, then create or migrate the schema. Uses SCHEMA_DATABASE_URL, a user with DDL rights."
+    help = (
+        "Check the MariaDB server, then create or migrate the schema. Uses SCHEMA_DATABASE_URL, a user with DDL rights."
+    )
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
