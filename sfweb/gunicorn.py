@@ -21,6 +21,7 @@ timeout = 300
 graceful_timeout = 55
 keepalive = 75
 accesslog = None
+control_socket_disable = True
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 limit_request_line = 8190
 

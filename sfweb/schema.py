@@ -55,7 +55,7 @@ def judge_server(version: str, engine: str, charset: str, collation: str) -> lis
 
 def schema_faults(connection: BaseDatabaseWrapper) -> list[str]:
     """Every migration that this code needs and the database lacks, and a schema that is too new for this code (BY-3)."""
-    loader = MigrationLoader(connection, ignore_no_initial=True)
+    loader = MigrationLoader(connection)
     missing = sorted(leaf for leaf in loader.graph.leaf_nodes() if leaf not in loader.applied_migrations)
     faults = [f"the schema of {app} lacks {name}" for app, name in missing]
     version, since = recorded_version(connection)

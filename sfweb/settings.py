@@ -16,7 +16,7 @@ def _flag(name: str, default: bool = False) -> bool:
     return os.environ.get(name, str(default)).lower() in ("1", "true", "yes", "on")
 
 
-def database(url: str) -> dict[str, Any]:
+def database_entry(url: str) -> dict[str, Any]:
     """Django's entry for mysql://user:password@host:port/name?unix_socket=PATH&ssl_ca=PATH."""
     parts = urlsplit(url)
     if parts.scheme not in ("mysql", "mariadb"):
@@ -66,7 +66,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
-DATABASES = {"default": database(os.environ.get("DATABASE_URL", "mysql://steadyfist@127.0.0.1:3306/steadyfist"))}
+DATABASES = {"default": database_entry(os.environ.get("DATABASE_URL", "mysql://steadyfist@127.0.0.1:3306/steadyfist"))}
 SCHEMA_DATABASE_URL = os.environ.get("SCHEMA_DATABASE_URL", "")
 BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 BROKER_ADMIN_URL = os.environ.get("BROKER_ADMIN_URL", "")

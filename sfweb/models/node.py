@@ -91,7 +91,7 @@ class NodeObject(models.Model):
     generation  only where the object's own row has none (blobs); applied_generation 0: the node confirmed nothing
     """
 
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="objects")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="wishes")
     object_type = models.CharField(max_length=16)
     object_uuid = models.UUIDField()
     wanted = models.CharField(max_length=8, choices=Wanted.choices, default=Wanted.PRESENT)

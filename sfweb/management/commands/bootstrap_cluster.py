@@ -19,6 +19,7 @@ from sfweb.models import FLOATING, Address, AddressKind, BootstrapOperation, Dut
 from sfweb.models.fields import UtcNow
 from sfweb.models.namespace import SYSTEM
 from sfweb.models.state import State
+from sfweb.schema import require_current_schema
 
 
 class Command(BaseCommand):
@@ -31,6 +32,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_current_schema()
         once: list[tuple[str, Callable[[], dict[str, Any]]]] = [
             ("system_namespace", _make_system),
             ("system_key", lambda: _make_key(options["key_name"], options["key_from_stdin"])),

@@ -9,6 +9,7 @@ from django.db import OperationalError, connections
 
 from sfweb.models import SchemaVersion
 from sfweb.schema import COMPATIBLE_SINCE, VERSION, schema_faults, server_faults
+from sfweb.settings import database_entry
 
 ALIAS = "schema"
 LOCK = "schema_lock"
@@ -25,7 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         url = settings.SCHEMA_DATABASE_URL
-        entry = settings.database(url) if url else dict(settings.DATABASES["default"])
+        entry = database_entry(url) if url else dict(settings.DATABASES["default"])
         connections.settings[ALIAS] = connections.configure_settings({"default": {}, ALIAS: entry})[ALIAS]
         schema, guard = connections[ALIAS], connections.create_connection(ALIAS)
         try:
