@@ -1,13 +1,11 @@
 """Bytes that are arriving: which node takes them, and how far they are. The bytes themselves pass by elsewhere."""
 
 from django.conf import settings
-from django.db.models import IntegerField
-from django.db.models.functions import Cast
 
 from sfweb.domain.callers import Caller
+from sfweb.domain.storage import roomiest_node
 from sfweb.errors import Conflict, Invalid, NoCapacity
-from sfweb.models import Namespace, Node, Upload
-from sfweb.models.fields import FromNow
+from sfweb.models import Namespace, Upload
 from sfweb.models.state import State
 
 
@@ -17,16 +15,7 @@ def begin_upload(caller: Caller) -> Upload:
     open_ones = Upload.objects.filter(namespace_id=caller.namespace_uuid, state=State.CREATED).count()
     if open_ones >= limit:
         raise NoCapacity(f"the namespace has {open_ones} uploads open, {limit} are allowed", stage="namespace")
-    node = (
-        Node.objects.filter(state=State.CREATED, cordoned=False, last_seen__gt=FromNow(-settings.NODE_SILENT_SECONDS))
-        .annotate(free=_signed("capacity__limit_disk_gb") - _signed("capacity__used_disk_gb"))
-        .filter(free__gt=0)
-        .order_by("-free", "uuid")
-        .first()
-    )
-    if node is None:
-        raise NoCapacity("no node has room for an upload", stage="node", transient=True)
-    return Upload.objects.create(namespace=Namespace.objects.get(pk=caller.namespace_uuid), node=node)
+    return Upload.objects.create(namespace=Namespace.objects.get(pk=caller.namespace_uuid), node=roomiest_node())
 
 
 def check_room(upload: Upload, more: int) -> None:
@@ -46,7 +35,3 @@ def moved(upload: Upload, size: int) -> int:
     if not Upload.objects.filter(pk=upload.pk, size=upload.size, state=State.CREATED).update(size=size):
         raise Conflict("another request is writing to this upload", code="upload_busy")
     return size
-
-
-def _signed(column: str) -> Cast:
-    return Cast(column, IntegerField())  # the database refuses a negative difference of unsigned columns
