@@ -191,7 +191,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "A small KVM cloud. Errors have one shape: error, status, code, details, request_id.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_AUTHENTICATION": None,
+    "SERVE_PERMISSIONS": ["sfweb.api.auth.IsCaller"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

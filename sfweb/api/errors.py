@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -76,7 +76,7 @@ def _wants_page(request: Any) -> bool:
 def _as_known(error: Exception) -> errors.SteadyfistError | None:
     if isinstance(error, errors.SteadyfistError):
         return error
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, _outages()):
         log.warning("the database did not answer: %s", error.args[0] if error.args else "")
         return errors.Unavailable("the database cannot be reached at the moment")
     if isinstance(error, Http404):
@@ -84,6 +84,12 @@ def _as_known(error: Exception) -> errors.SteadyfistError | None:
     if isinstance(error, RequestDataTooBig | SuspiciousOperation):
         return errors.Invalid("body: too large or malformed")
     return _from_framework(error) if isinstance(error, drf.APIException) else None
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    # the driver's own errors too: Django does not wrap what closing a cursor raises
+    driver = connection.Database
+    return OperationalError, InterfaceError, driver.OperationalError, driver.InterfaceError
 
 
 def _from_framework(error: drf.APIException) -> errors.SteadyfistError | None:

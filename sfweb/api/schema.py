@@ -21,7 +21,7 @@ class ViewSchema(AutoSchema):
         return self._input if self.method not in BODILESS else None
 
     def get_override_parameters(self) -> list[Any]:
-        return [self._input] if self._input and self.method in BODILESS else []
+        return [self._input] if self.method in BODILESS and self._input and self._input().fields else []
 
     def get_response_serializers(self) -> Any:
         return OpenApiTypes.ANY

@@ -1,10 +1,13 @@
 """A small cluster's rows, and somebody to ask for them."""
 
+import base64
+import hashlib
 import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
+import bcrypt
 from django.http import HttpResponse
 from django.test import Client
 
@@ -37,12 +40,13 @@ from sfweb.models.state import OperationState, State
 from tests.api.fake_bytes import KEY
 
 SHA512 = "ab" * 64
-SPOKEN = {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"}
+SECRET = "the secret of every key here"
+DIGEST = bcrypt.hashpw(base64.b64encode(hashlib.sha256(SECRET.encode()).digest()), bcrypt.gensalt(4)).decode()
 
 
 def make_namespace(name: str, *trusted: Namespace) -> Namespace:
     row = Namespace.objects.create(name=name)
-    Key.objects.create(namespace=row, name="k", digest="!", nonce=f"nonce of {name}")
+    Key.objects.create(namespace=row, name="k", digest=DIGEST, nonce=f"nonce of {name}")
     Trust.objects.bulk_create([Trust(namespace=row, trusted=other) for other in trusted])
     return row
 
@@ -120,6 +124,7 @@ class World:
             object_key=f"instance:{self.instance.uuid}",
             state=OperationState.WAITING,
             requested_by="owner/k",
+            params={"instance": str(self.instance.uuid)},
         )
         OperationTarget.objects.create(
             operation=self.operation, target_type="instance", target_uuid=self.instance.uuid
