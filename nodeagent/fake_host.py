@@ -190,7 +190,7 @@ class FakeHost:
         taken = {port for domain in held["domains"].values() for port in domain["ports"]} | self.taken_ports
         for port in ports:
             if port in taken:
-                raise Refused("port.taken", f"port {port} is in use on this node")
+                raise Refused("port.taken", f"port {port} is in use on this node", port=port)
 
     def stop_domain(self, instance: str) -> str:
         change = self._drop("stop_domain", "domains", instance)

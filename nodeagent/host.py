@@ -14,11 +14,12 @@ from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, Instanc
 
 
 class Refused(Exception):
-    """A known permanent cause; `code` is one of those that the action lists."""
+    """A known permanent cause; `code` is one of those that the action lists, `facts` what the control plane can mend by."""
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str = "", **facts: Any) -> None:
         super().__init__(message or code)
         self.code = code
+        self.facts = facts
 
 
 class Retry(Exception):
@@ -133,7 +134,7 @@ class Host(Protocol):
     def domain(self, instance: str) -> DomainState | None: ...
 
     def start_domain(self, spec: InstanceSpec, digest: str) -> None:
-        """Start (paused when spec.power is paused). Refused("port.taken") names the port in its message."""
+        """Start (paused when spec.power is paused). Refused("port.taken") has the port in its facts."""
 
     def stop_domain(self, instance: str) -> str:
         """Power cut."""

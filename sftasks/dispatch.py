@@ -53,7 +53,7 @@ def send_stage(operation: Operation, stage: int) -> int:
     steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
     messages = []
     for step in steps:
-        if step.state == StepState.PLANNED and _is_due(step) and has_room(step.node_id, step.bulk):
+        if step.state == StepState.PLANNED and _is_due(step) and room(step.node_id, step.bulk):
             message = send(operation, step)
             if message:
                 messages.append((message, step.bulk))
@@ -125,25 +125,39 @@ def is_silent(node: Node) -> bool:
     return not Node.objects.filter(pk=node.pk, last_seen__gt=silence).exists()
 
 
-def has_room(node: uuid.UUID, bulk: bool) -> bool:
-    return Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count() < 2 * THREADS[bulk]
+def room(node: uuid.UUID, bulk: bool) -> int:
+    """How many more steps may be in flight to the node's queue (EN-10)."""
+    return max(0, 2 * THREADS[bulk] - Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count())
+
+
+def ceiling(action: str) -> float:
+    """Seconds after which the node is asked to give the action up (EN-4)."""
+    return actions()[action].max_seconds
+
+
+def note_progress(node: uuid.UUID, token: str, percent: int) -> None:
+    """A running step's own progress, shown as the operation's while it has no more than one stage left."""
+    step = Step.objects.filter(node_id=node, token=token, state=StepState.SENT).values("operation_id").first()
+    if step:
+        Operation.objects.filter(pk=step["operation_id"], state=OperationState.RUNNING, progress__lt=percent).update(
+            progress=percent
+        )
 
 
 def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
     """What the node is to do next: copies of what its report shows to be lost, then planned steps that are due (EN-4)."""
     messages = _lost(node, held)
     for bulk in (False, True):
-        room = 2 * THREADS[bulk] - Step.objects.filter(node=node, state=StepState.SENT, bulk=bulk).count()
-        for pk in next_due(node.pk, bulk, max(room, 0)):
+        for pk in next_due(node.pk, bulk, room(node.pk, bulk)):
             message = send_one(pk)
             if message:
                 messages.append(message)
     return messages
 
 
-def next_due(node: uuid.UUID, bulk: bool, room: int) -> list[uuid.UUID]:
+def next_due(node: uuid.UUID, bulk: bool, most: int) -> list[uuid.UUID]:
     """The planned steps to send next: the oldest of the namespace with the fewest in flight, again and again (EN-10)."""
-    if not room:
+    if not most:
         return []
     due = _due(Step.objects.filter(node_id=node, bulk=bulk, state=StepState.PLANNED))
     rows = list(
@@ -154,7 +168,7 @@ def next_due(node: uuid.UUID, bulk: bool, room: int) -> list[uuid.UUID]:
     sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
     flying = dict(sent.values_list("operation__namespace_id").annotate(Count("pk")))
     chosen: list[uuid.UUID] = []
-    while rows and len(chosen) < room:
+    while rows and len(chosen) < most:
         pick = min(rows, key=lambda row: flying.get(row[1], 0))
         rows.remove(pick)
         flying[pick[1]] = flying.get(pick[1], 0) + 1

@@ -38,8 +38,7 @@ def ring_node(node: UUID) -> int:
     """Send and ring what is due on one node, as far as its queues have room."""
     messages = []
     for bulk in (False, True):
-        sent = Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count()
-        for pk in dispatch.next_due(node, bulk, max(0, 2 * dispatch.THREADS[bulk] - sent)):
+        for pk in dispatch.next_due(node, bulk, dispatch.room(node, bulk)):
             message = dispatch.send_one(pk)
             if message:
                 messages.append((message, bulk))

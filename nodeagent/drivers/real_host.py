@@ -44,16 +44,23 @@ class NetworkHoldings(Protocol):
     def unreadable(self) -> tuple[str, ...]: ...
 
 
+class NetworkChange(Protocol):
+    """What the privileged process answers to an ensure or a remove."""
+
+    @property
+    def change(self) -> str: ...
+
+
 class Net(Protocol):
     """The privileged process's client, as far as the host needs it."""
 
-    def ensure_network(self, spec: NetworkSpec) -> str: ...
+    def ensure_network(self, spec: NetworkSpec) -> NetworkChange: ...
 
-    def remove_network(self, network: str, vni: int) -> str: ...
+    def remove_network(self, network: str, vni: int) -> NetworkChange: ...
 
-    def ensure_router(self, spec: RouterSpec) -> str: ...
+    def ensure_router(self, spec: RouterSpec) -> NetworkChange: ...
 
-    def remove_router(self, network: str, vni: int) -> str: ...
+    def remove_router(self, network: str, vni: int) -> NetworkChange: ...
 
     def inventory(self) -> NetworkHoldings: ...
 
@@ -106,16 +113,16 @@ class RealHost:
         return self._domains.open_graphics(instance, seconds)
 
     def ensure_network(self, spec: NetworkSpec) -> str:
-        return self._net.ensure_network(spec)
+        return self._net.ensure_network(spec).change
 
     def remove_network(self, network: str, vni: int) -> str:
-        return self._net.remove_network(network, vni)
+        return self._net.remove_network(network, vni).change
 
     def ensure_router(self, spec: RouterSpec) -> str:
-        return self._net.ensure_router(spec)
+        return self._net.ensure_router(spec).change
 
     def remove_router(self, network: str, vni: int) -> str:
-        return self._net.remove_router(network, vni)
+        return self._net.remove_router(network, vni).change
 
     def blob(self, blob: str) -> BlobFacts | None:
         return self._blobs.facts(blob)
@@ -245,7 +252,7 @@ class RealHost:
         places = ((domain_xml.LOOPBACK, spec.console_port), (self._config.mesh_address, spec.vdi_port))
         for address, port in places:
             if not machine.is_free(address, port):
-                raise Refused("port.taken", f"port {port} is in use on {address}") from error
+                raise Refused("port.taken", f"port {port} is in use on {address}", port=port) from error
 
     def _fetch_policy(self) -> fetch.Policy:
         own = ipaddress.IPv4Network(self._config.mesh_address)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sftasks import attachment, engine
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from django.conf import settings
 
+from sftasks import attachment, engine
+from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain import artifact_refs
 from sfweb.domain.callers import Caller
 from sfweb.domain.image_urls import check_image_url

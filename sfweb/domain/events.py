@@ -3,12 +3,23 @@
 import socket
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sfweb.models import Event, EventObject
+from sfweb.models.fields import FromNow
 
 Target = tuple[str, uuid.UUID]
 HERE = socket.gethostname()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an event comes from when not from this process: the node, the node's uuid for it, its age in seconds."""
+
+    node: str
+    identity: uuid.UUID = field(default_factory=uuid.uuid4)
+    age: float = 0.0
 
 
 def record(
@@ -18,25 +29,29 @@ def record(
     *,
     extra: Mapping[str, Any] | None = None,
     request_id: str = "",
-    node: str = "",
+    origin: Origin | None = None,
 ) -> None:
     """One event on all `targets`. Nothing secret may be in `message` or `extra` (SE-16)."""
-    identity = uuid.uuid4()
+    origin = origin or Origin(node=HERE)
+    moment = {"at": FromNow(-origin.age)} if origin.age else {}
     Event.objects.bulk_create(
         [
             Event(
-                uuid=identity,
+                uuid=origin.identity,
                 type=kind,
                 message=message,
                 extra=dict(extra) if extra is not None else None,
                 request_id=request_id,
-                node=node or HERE,
+                node=origin.node,
+                **moment,
             )
         ]
     )
     EventObject.objects.bulk_create(
         [
-            EventObject(object_type=object_type, object_uuid=object_uuid, event_uuid=identity, event_type=kind)
+            EventObject(
+                object_type=object_type, object_uuid=object_uuid, event_uuid=origin.identity, event_type=kind, **moment
+            )
             for object_type, object_uuid in dict.fromkeys(targets)
         ]
     )

@@ -61,7 +61,7 @@ def visible_artifacts(caller: Caller) -> models.QuerySet[Artifact]:
     """Artifacts that are the caller's, shared, or of a namespace that trusts it."""
     if caller.is_system:
         return Artifact.objects.all()
-    mine = Q(namespace__uuid=caller.namespace_uuid)
+    mine = Q(namespace__name=caller.namespace)
     return Artifact.objects.filter(
         mine | Q(shared=True) | Q(namespace__trusts__trusted_id=caller.namespace_uuid)
     ).distinct()
@@ -75,7 +75,7 @@ def find_artifact(caller: Caller, ref: str, *, to_write: bool = False) -> Artifa
         found = list(rows.filter(uuid=value)[:2])
     else:
         alive = rows.exclude(state=State.DELETED).filter(Q(name=ref) | Q(source_url=ref))
-        found = list(alive.filter(namespace__uuid=caller.namespace_uuid)[:2]) or list(alive[:2])
+        found = list(alive.filter(namespace__name=caller.namespace)[:2]) or list(alive[:2])
     row = _one(found, "artifact", ref, caller.namespace)
     if to_write and not is_trusted_by(caller, row.namespace):
         raise NotFound(f"artifact not found: {ref}")
@@ -97,7 +97,7 @@ def may_read_blob(caller: Caller, blob: Blob) -> bool:
     if visible_artifacts(caller).filter(versions__blob=blob).exists():
         return True
     return (
-        Instance.objects.filter(namespace__uuid=caller.namespace_uuid, disks__blob=blob)
+        Instance.objects.filter(namespace__name=caller.namespace, disks__blob=blob)
         .exclude(state=State.DELETED)
         .exists()
     )
@@ -131,7 +131,7 @@ def find_operation(caller: Caller, ref: str) -> Operation:
 def _owned(model: type[Row], noun: str, caller: Caller, ref: str, namespace: str | None) -> Row:
     rows = model._default_manager.select_related("namespace")
     if not caller.is_system:
-        rows = rows.filter(namespace__uuid=caller.namespace_uuid or "")
+        rows = rows.filter(namespace__name=caller.namespace)
     if namespace is not None:
         rows = rows.filter(namespace__name=namespace)
     value = as_uuid(ref)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from nodeagent.nethelper import names
-from tests.drivers.netlab import Guest, Lab, Network, Node
+from tests.drivers.netlab import Guest, Lab, Network
 
 pytestmark = pytest.mark.real
 

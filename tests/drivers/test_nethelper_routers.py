@@ -1,6 +1,5 @@
 """The router of a carrier on the real kernel: DHCP, DNS, NAT, what guests cannot reach, and what is repaired."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest

@@ -1,0 +1,30 @@
+"""All that the node holds, with the journal position at which the look began (EN-13)."""
+
+from nodeagent.reporter import Duty, Surroundings
+from nodeagent.wire import Inventory, SeenObject
+
+PERIOD_SECONDS = 60.0
+
+
+def run(around: Surroundings) -> None:
+    """Enumerate everything; a part that cannot be read makes the inventory incomplete, and then it proves no absence."""
+    seq = around.journal.seq
+    found = around.host.inventory()
+    generations = around.journal.generations()
+    objects = [
+        SeenObject(
+            object_type="instance",
+            object_uuid=identity,
+            power=power,
+            generation=generations.get(f"instance:{identity}"),
+        )
+        for identity, power in found.instances.items()
+    ]
+    for kind, identities in (("network", found.networks), ("router", found.routers), ("blob", found.blobs)):
+        objects += [SeenObject(object_type=kind, object_uuid=identity) for identity in identities]
+    around.findings.inventory = Inventory(seq=seq, complete=not found.unreadable, objects=tuple(objects))
+    if found.unreadable:
+        around.notice("status", "inventory incomplete", parts=list(found.unreadable))
+
+
+DUTY = Duty(name="inventory", period=PERIOD_SECONDS, run=run)

@@ -1,0 +1,77 @@
+"""How a host becomes a node: an operator prints one line, the agent exchanges its secret once for an identity (EN-12).
+
+Secrets are stored as SHA-256 digests: they are 256 random bits, so a slow hash would protect nothing more.
+"""
+
+import hashlib
+import hmac
+import secrets
+import uuid
+from typing import Any
+
+from django.conf import settings
+
+from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict, Gone, Unauthenticated
+from sfweb.models import Node, NodeCapacity, NodeCredential
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import State
+
+REPORTED_LATELY_SECONDS = 120.0
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@durable
+def enrol(name: str, *, replace: bool = False) -> str:
+    """Make the node's row, or rotate its credential; returns the line `sf1:<control addresses>:<node uuid>:<secret>`.
+
+    Raises Conflict when the node's present credential reported within two minutes, unless `replace`.
+    """
+    secret = secrets.token_urlsafe(32)
+    node, created = Node.objects.get_or_create(name=name)
+    if node.state == State.DELETED:
+        raise Conflict(f"{name} is the name of a deleted node: choose another", code="node.deleted")
+    lately = FromNow(-REPORTED_LATELY_SECONDS * settings.TIME_SCALE)
+    if not replace and Node.objects.filter(pk=node.pk, last_seen__gt=lately).exists():
+        raise Conflict(f"{name} reported a moment ago; use --replace to take its identity away", code="node.alive")
+    NodeCapacity.objects.get_or_create(node=node)
+    values = {"enrolment_digest": digest(secret), "signing_key": secrets.token_hex(32), "issued_at": UtcNow()}
+    if created:
+        NodeCredential.objects.create(node=node, **values)
+    else:
+        NodeCredential.objects.update_or_create(node=node, defaults={**values, "secret_digest": None})
+    return f"sf1:{','.join(settings.INTERNAL_ADDRESSES)}:{node.pk}:{secret}"
+
+
+@durable
+def exchange(node: uuid.UUID, secret: str) -> dict[str, Any]:
+    """The identity for a one-time secret. Raises Unauthenticated for a wrong or used one."""
+    row = NodeCredential.objects.select_for_update().select_related("node").filter(node_id=node).first()
+    if row is None or row.enrolment_digest is None or not hmac.compare_digest(row.enrolment_digest, digest(secret)):
+        raise Unauthenticated("the enrolment secret is wrong or was used already")
+    own = secrets.token_urlsafe(32)
+    NodeCredential.objects.filter(pk=row.pk).update(
+        enrolment_digest=None, secret_digest=digest(own), issued_at=UtcNow()
+    )
+    return {
+        "node": str(node),
+        "name": row.node.name,
+        "secret": own,
+        "signing_key": row.signing_key,
+        "broker_url": settings.NODE_BROKER_URL,
+        "control": settings.INTERNAL_ADDRESSES,
+    }
+
+
+def authenticate(node: uuid.UUID, secret: str) -> Node:
+    """The node whose secret this is. Raises Unauthenticated, or Gone for a node that was deleted."""
+    row = NodeCredential.objects.select_related("node").filter(node_id=node).first()
+    if row is None or row.secret_digest is None or not hmac.compare_digest(row.secret_digest, digest(secret)):
+        raise Unauthenticated("unknown node or wrong secret")
+    if row.node.state == State.DELETED:
+        raise Gone(f"node {row.node.name} was deleted")
+    row.node.credential = row
+    return row.node

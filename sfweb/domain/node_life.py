@@ -1,0 +1,96 @@
+"""A node's coming, silence and return (EN-12): which journal of it is accepted, and when it counts as missing."""
+
+from django.conf import settings
+from django.db.models import F, Q, QuerySet
+
+from sfweb.domain import events
+from sfweb.domain.lookup import as_uuid as parse_uuid
+from sfweb.domain.transactions import durable
+from sfweb.models import Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import State, transition
+
+SKEW_WARNING_SECONDS = 5.0
+
+
+@durable
+def arrive(node: Node, incarnation: str, actions: dict[str, object], skew: float) -> bool:
+    """A report has arrived. Returns whether the node's journal is the accepted one; a first enrolment accepts by itself."""
+    Node.objects.filter(pk=node.pk).update(last_seen=UtcNow(), clock_skew=skew, actions=actions)
+    credential: NodeCredential = node.credential
+    if credential.incarnation is None:
+        NodeCredential.objects.filter(pk=node.pk).update(incarnation=incarnation, seen_incarnation=incarnation)
+        credential.incarnation = credential.seen_incarnation = incarnation
+    if credential.seen_incarnation != incarnation:
+        NodeCredential.objects.filter(pk=node.pk).update(seen_incarnation=incarnation)
+        credential.seen_incarnation = incarnation
+        if incarnation != credential.incarnation:
+            _lost_its_disk(node)
+    accepted = incarnation == credential.incarnation
+    if accepted and node.state in (State.INITIAL, State.MISSING) and not _residues(node).exists():
+        transition(node, State.CREATED)
+        events.record("status", "node is here", [("node", node.pk)])
+    return bool(accepted)
+
+
+def _residues(node: Node) -> QuerySet[NodeObject]:
+    """What the node may still hold although nobody wants it there: first of all it takes this away (EN-12)."""
+    absent = NodeObject.objects.filter(node=node, wanted=Wanted.ABSENT)
+    return absent.filter(Q(applied_wanted__isnull=True) | ~Q(applied_wanted=Wanted.ABSENT))
+
+
+def _lost_its_disk(node: Node) -> None:
+    """Another journal than the accepted one: nothing is sent, nothing is deleted, an operator decides."""
+    lost = Instance.objects.filter(node=node, state=State.CREATED)
+    targets = [("instance", pk) for pk in lost.values_list("pk", flat=True)]
+    for instance in lost:
+        transition(instance, State.ERROR, error_message="node lost its disk")
+    events.record(
+        "status", "node came back with another journal: accept it or declare it dead", [("node", node.pk), *targets]
+    )
+
+
+@durable
+def accept(node: Node) -> None:
+    """An operator accepts the journal that the node reports now: everything on it counts as unconfirmed."""
+    credential = NodeCredential.objects.select_for_update().get(node=node)
+    NodeCredential.objects.filter(pk=node.pk).update(incarnation=credential.seen_incarnation)
+    NodeObject.objects.filter(node=node).update(applied_generation=0, applied_wanted=None, absences=0, seq=0)
+    events.record("audit", "journal accepted by an operator", [("node", node.pk)])
+
+
+def mark_missing() -> list[str]:
+    """Nodes that have not reported for two minutes become missing; their names."""
+    silent = FromNow(-settings.NODE_MISSING_SECONDS)
+    rows = list(Node.objects.filter(state=State.CREATED, last_seen__lt=silent))
+    for node in rows:
+        _mark_missing(node)
+    return [node.name for node in rows]
+
+
+@durable
+def _mark_missing(node: Node) -> None:
+    transition(node, State.MISSING)
+    events.record("status", "node is missing", [("node", node.pk)])
+
+
+def wants_inventory(node: Node) -> bool:
+    """True while something on the node is unconfirmed, so that an inventory soon can settle what is there."""
+    return NodeObject.objects.filter(node=node, applied_generation=0, absences__gt=0).exists()
+
+
+def holds(node: Node, object_type: str, object_uuid: str) -> bool:
+    value = parse_uuid(object_uuid)
+    return (
+        value is not None and NodeObject.objects.filter(node=node, object_type=object_type, object_uuid=value).exists()
+    )
+
+
+def clock_is_wrong(node: Node) -> bool:
+    return abs(node.clock_skew) > SKEW_WARNING_SECONDS
+
+
+def raise_absences(row: NodeObject) -> int:
+    """Another complete inventory did not have the object; how many in a row."""
+    NodeObject.objects.filter(pk=row.pk).update(absences=F("absences") + 1)
+    return row.absences + 1

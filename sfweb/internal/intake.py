@@ -1,0 +1,160 @@
+"""Taking what nodes say, and answering what they are to do next (EN-4, EN-11 to EN-13).
+
+A report is a claim: it settles only the node's own open steps, its capacity counts up to the ceiling, and its inventory
+proves absence only when it was complete and twice so. Everything that must not depend on Redis happens here.
+"""
+
+import time
+import uuid
+from collections.abc import Sequence
+
+from django.conf import settings
+
+from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer
+from sftasks import dispatch, engine
+from sfweb.domain import carriers, events, node_life, placement
+from sfweb.domain.transactions import durable
+from sfweb.internal import inventory
+from sfweb.models import EventObject, Node, NodeCapacity, Step
+from sfweb.models.fields import FromNow
+from sfweb.models.state import OPEN_OPERATION, StepState
+
+
+def take_report(node: Node, report: Report) -> ReportAnswer:
+    """Everything that a report asks for, each part in its own short transaction."""
+    accepted = node_life.arrive(node, report.incarnation, dict(report.actions), report.clock - time.time())
+    acknowledged = [_settle(node, outcome) for outcome in report.outcomes]
+    if report.facts:
+        _take_facts(node, report)
+    inventory.powered_off_by_guest(node, report.power_off_by_guest)
+    if report.inventory is not None and accepted:
+        inventory.compare(node, report.inventory)
+    if report.progress:
+        _take_progress(node, report.progress)
+    told = _take_events(node, report.events)
+    node.refresh_from_db()
+    held = set(report.held) | set(acknowledged)
+    closed = _closed(node, report.held)
+    _extend(node, report.held)
+    renewals = _renew(node)
+    steps = dispatch.hand_out(node, held) if accepted else []
+    return ReportAnswer(
+        acknowledged=tuple(acknowledged),
+        closed=tuple(closed),
+        cancel=tuple(_to_cancel(node)),
+        steps=tuple(steps),
+        leases=tuple(renewals),
+        events=tuple(told),
+        interval=_interval(node, bool(renewals)),
+        accepted=accepted,
+        want_inventory=accepted and node_life.wants_inventory(node),
+    )
+
+
+def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> ReportAnswer:
+    """Outcomes that a worker posts at once; the answer hands out what follows."""
+    acknowledged = [_settle(node, outcome) for outcome in outcomes]
+    if node.credential.incarnation != incarnation:
+        return ReportAnswer(acknowledged=tuple(acknowledged), accepted=False)
+    steps = [
+        message
+        for bulk in (False, True)
+        for pk in dispatch.next_due(node.pk, bulk, dispatch.room(node.pk, bulk))
+        if (message := dispatch.send_one(pk)) is not None
+    ]
+    return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=_interval(node, False))
+
+
+def _settle(node: Node, outcome: Outcome) -> str:
+    """Settle, whatever it changes: an outcome that nobody waits for is acknowledged too, or it would come for ever."""
+    engine.settle(node.pk, outcome)
+    return outcome.token
+
+
+@durable
+def _take_facts(node: Node, report: Report) -> None:
+    facts = dict(report.facts)
+    capacity = facts.pop("capacity", None)
+    address, port = facts.pop("mesh_address", None), facts.pop("byte_port", None)
+    columns = {"facts": facts}
+    if isinstance(address, str) and node.mesh_address is None:
+        columns["mesh_address"] = address
+    if isinstance(port, int):
+        columns["byte_port"] = port
+    Node.objects.filter(pk=node.pk).update(**columns)
+    if isinstance(capacity, dict) and _is_news(node, capacity):
+        placement.set_limits(node, *(max(0, int(capacity.get(name, 0))) for name in ("cpus", "memory_mb", "disk_gb")))
+
+
+def _is_news(node: Node, capacity: dict[str, object]) -> bool:
+    """Writing the same limits at every report would cost a write for nothing."""
+    row = NodeCapacity.objects.filter(node=node).first()
+    before = (node.facts or {}).get("capacity_seen")
+    return row is None or row.limit_cpus == 0 or before != capacity or row.largest_cpus != capacity.get("cpus")
+
+
+def _closed(node: Node, held: Sequence[str]) -> list[str]:
+    """Held tokens that no open step has any more: the node drops those that it has not started."""
+    if not held:
+        return []
+    still = Step.objects.filter(node=node, token__in=held, state=StepState.SENT).values_list("token", flat=True)
+    return sorted(set(held) - {token for token in still if token})
+
+
+def _extend(node: Node, held: Sequence[str]) -> None:
+    if held:
+        deadline = FromNow(dispatch.HELD_SECONDS * settings.TIME_SCALE)
+        Step.objects.filter(node=node, token__in=held, state=StepState.SENT).update(deadline=deadline)
+
+
+def _to_cancel(node: Node) -> list[str]:
+    """Tokens of steps past their action's ceiling, and of those whose operation was asked to stop (EN-4, EN-14)."""
+    rows = Step.objects.filter(node=node, state=StepState.SENT, operation__state__in=OPEN_OPERATION)
+    asked = rows.filter(operation__cancel_requested_at__isnull=False).values_list("token", "action")
+    tokens = [token for token, action in asked if dispatch.ceiling(action) > 60]
+    for token, action in rows.values_list("token", "action"):
+        late = FromNow(-dispatch.ceiling(action))
+        if dispatch.ceiling(action) > 60 and rows.filter(token=token, first_sent_at__lt=late).exists():
+            tokens.append(token)
+    return sorted({token for token in tokens if token})
+
+
+def _renew(node: Node) -> list[LeaseRenewal]:
+    held = carriers.renew(node)
+    rivals = bool(held) and carriers.has_rivals()
+    seconds = settings.CARRIER_LEASE_SECONDS
+    return [
+        LeaseRenewal(network=str(network), vni=vni, epoch=epoch, seconds=seconds, rivals=rivals)
+        for network, vni, epoch in held
+    ]
+
+
+def _interval(node: Node, carries: bool) -> float:
+    """Five seconds while anything is open, ten for a carrier with rivals, else thirty (EN-4, EN-10, EN-11)."""
+    if Step.objects.filter(node=node, state__in=(StepState.PLANNED, StepState.SENT)).exists():
+        return float(settings.REPORT_BUSY_SECONDS)
+    if carries and carriers.has_rivals():
+        return float(settings.REPORT_CARRIER_SECONDS)
+    return float(settings.REPORT_IDLE_SECONDS)
+
+
+def _take_progress(node: Node, progress: dict[str, object]) -> None:
+    for token, percent in progress.items():
+        if isinstance(percent, int) and 0 <= percent <= 100:
+            dispatch.note_progress(node.pk, token, percent)
+
+
+@durable
+def _take_events(node: Node, noticed: Sequence[NodeEvent]) -> list[str]:
+    """Store events of the node once each, by their uuid (EV-2); an object that it has nothing of is not named (SE-4)."""
+    rows = EventObject.objects.filter(event_uuid__in=[event.uuid for event in noticed])
+    known = {str(identity) for identity in rows.values_list("event_uuid", flat=True)}
+    for event in noticed:
+        if event.uuid in known:
+            continue
+        targets = [("node", node.pk)]
+        if event.object_uuid and node_life.holds(node, event.object_type, event.object_uuid):
+            targets.append((event.object_type, uuid.UUID(event.object_uuid)))
+        origin = events.Origin(node=node.name, identity=uuid.UUID(event.uuid), age=event.age)
+        events.record(event.type, event.message, targets, extra=event.extra, origin=origin)
+    return [event.uuid for event in noticed]

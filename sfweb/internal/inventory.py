@@ -1,0 +1,94 @@
+"""What a node's inventory proves, and what it does not (EN-13).
+
+It says nothing about objects that were worked on since it began, whose operation runs, or whose newest wish has not been
+applied. Absence needs two complete inventories. What is proven missing or different is set to "nothing confirmed": that
+alone is what makes a message needed, and the reconciler of wishes does the rest.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+from django.db.models import F
+
+from nodeagent.wire import Inventory, SeenObject
+from sftasks import wishes
+from sftasks.operation import served
+from sfweb.domain import events, node_life
+from sfweb.domain.transactions import durable
+from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import OPEN_OPERATION, State
+
+PROOF = 2
+"""Complete inventories in a row without the object that prove that it is gone."""
+
+
+@durable
+def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
+    """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired."""
+    for identity in instances:
+        if not node_life.holds(node, "instance", identity):
+            continue
+        changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
+        off = {
+            "power": "off",
+            "observed_power": "off",
+            "power_observed_at": UtcNow(),
+            "generation": F("generation") + 1,
+        }
+        if changed.update(**off):
+            events.record("status", "guest powered itself off", [("instance", uuid.UUID(identity))])
+
+
+@durable
+def compare(node: Node, found: Inventory) -> None:
+    """Compare one inventory with what the node confirmed."""
+    seen = {(item.object_type, item.object_uuid): item for item in found.objects}
+    rows = list(NodeObject.objects.filter(node=node, seq__lte=found.seq))
+    busy = _busy(node)
+    for row in rows:
+        if f"{row.object_type}:{row.object_uuid}" in busy or row.applied_generation < _generation(row):
+            continue
+        item = seen.get((row.object_type, str(row.object_uuid)))
+        if row.wanted == Wanted.PRESENT:
+            _compare_present(node, row, item, found.complete)
+        elif item is not None:
+            _unconfirm(row, f"{row.object_type} is still on {node.name}")
+
+
+def _compare_present(node: Node, row: NodeObject, item: SeenObject | None, complete: bool) -> None:
+    if item is None:
+        if complete and node_life.raise_absences(row) >= PROOF:
+            _unconfirm(row, f"{row.object_type} is gone from {node.name}")
+        return
+    if row.absences:
+        NodeObject.objects.filter(pk=row.pk).update(absences=0)
+    if row.object_type == "instance":
+        _compare_power(node, row, item)
+    elif not item.intact:
+        _unconfirm(row, f"{row.object_type} on {node.name} is not as it should be")
+
+
+def _compare_power(node: Node, row: NodeObject, item: SeenObject) -> None:
+    instance = Instance.objects.filter(pk=row.object_uuid, node=node).values("power", "observed_power").first()
+    if instance is None:
+        return
+    if item.power != instance["observed_power"]:
+        Instance.objects.filter(pk=row.object_uuid).update(observed_power=item.power, power_observed_at=UtcNow())
+    if item.power != instance["power"]:
+        _unconfirm(row, f"power is {item.power} on {node.name}, wished is {instance['power']}")
+
+
+def _unconfirm(row: NodeObject, message: str) -> None:
+    wishes.forget_confirmation(row.node_id, row.object_type, row.object_uuid)
+    events.record("status", f"drift: {message}", [(row.object_type, row.object_uuid), ("node", row.node_id)])
+
+
+def _busy(node: Node) -> set[str]:
+    """Objects that an operation works on now, here or as a whole."""
+    keys = Operation.objects.filter(state__in=OPEN_OPERATION).values_list("object_key", flat=True)
+    return {key.partition("@")[0] for key in keys if "@" not in key or key.endswith(f"@{node.pk}")}
+
+
+def _generation(row: NodeObject) -> int:
+    return served()[row.object_type].generation(row.object_uuid, row.node_id)
