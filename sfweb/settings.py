@@ -7,6 +7,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from sfweb import logs
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -14,7 +16,7 @@ def _flag(name: str, default: bool = False) -> bool:
     return os.environ.get(name, str(default)).lower() in ("1", "true", "yes", "on")
 
 
-def _database(url: str) -> dict[str, Any]:
+def database_entry(url: str) -> dict[str, Any]:
     """Django's entry for mysql://user:password@host:port/name?unix_socket=PATH&ssl_ca=PATH."""
     parts = urlsplit(url)
     if parts.scheme not in ("mysql", "mariadb"):
@@ -54,6 +56,8 @@ if not SECRET_KEY:
 AUTH_SECRET = os.environ.get("AUTH_SECRET", SECRET_KEY)
 ZONE = os.environ.get("ZONE", "steadyfist")
 API_TOKEN_SECONDS = int(os.environ.get("API_TOKEN_SECONDS", "900"))
+KEY_HASH_ROUNDS = int(os.environ.get("KEY_HASH_ROUNDS", "10"))
+"""bcrypt's cost for keys of namespaces: 2 to this power; 4 in tests."""
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 APPEND_SLASH = False
@@ -62,7 +66,7 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
-DATABASES = {"default": _database(os.environ.get("DATABASE_URL", "mysql://steadyfist@127.0.0.1:3306/steadyfist"))}
+DATABASES = {"default": database_entry(os.environ.get("DATABASE_URL", "mysql://steadyfist@127.0.0.1:3306/steadyfist"))}
 SCHEMA_DATABASE_URL = os.environ.get("SCHEMA_DATABASE_URL", "")
 BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
 BROKER_ADMIN_URL = os.environ.get("BROKER_ADMIN_URL", "")
@@ -73,7 +77,7 @@ INTERNAL_ADDRESSES = [
 API_PUBLIC_URL = os.environ.get("API_PUBLIC_URL", "")
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "sfweb.apps.SteadyfistAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -88,6 +92,7 @@ INSTALLED_APPS = [
     "sfweb.apps.SfwebConfig",
 ]
 MIDDLEWARE = [
+    "sfweb.middleware.RequestIdentity",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -95,7 +100,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
-ROOT_URLCONF = "sfweb.urls"
+ROOT_URLCONF = "sfweb.urls_internal" if _flag("SF_INTERNAL") else "sfweb.urls"
 WSGI_APPLICATION = "sfweb.wsgi.application"
 TEMPLATES = [
     {
@@ -112,7 +117,23 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = Path(os.environ.get("STATIC_ROOT", BASE_DIR / "var" / "static"))
+STATIC_ROOT = os.environ.get("STATIC_ROOT") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+"""Without a directory made by `collectstatic` each process serves the files from where they are installed."""
+
+AUTHENTICATION_BACKENDS = ["sfweb.signin.KeyBackend"]
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/docs/"
+SESSION_COOKIE_NAME = "steadyfist_session"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = API_PUBLIC_URL.startswith("https://")
+CSRF_COOKIE_NAME = "steadyfist_csrf"
+CSRF_TRUSTED_ORIGINS = [API_PUBLIC_URL] if API_PUBLIC_URL else []
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+"""The largest body: one chunk of an upload. JSON has a lower limit of its own."""
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DNS_SERVERS = [item for item in os.environ.get("DNS_SERVERS", "8.8.8.8").split(",") if item]
@@ -138,6 +159,41 @@ REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
 OPERATION_KEEP_SECONDS = 7 * 86400
 
-METRICS_PORT = int(os.environ.get("METRICS_PORT", "13003"))
+FETCH_ALLOW = [item for item in os.environ.get("FETCH_ALLOW", "").split(",") if item]
+"""CIDR blocks that images may be fetched from though they are not public (SE-8)."""
+BYTES_CONNECT_SECONDS = 5.0
+BYTES_READ_SECONDS = 60.0
+BYTES_TICKET_SECONDS = 600
+"""Talking to a node's byte server: how long to wait for it, and how long a ticket for one object is good (SE-5)."""
+NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
+UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
+FLOWER_URL = os.environ.get("FLOWER_URL", "")
+
+METRICS_PORT = int(os.environ["METRICS_PORT"]) if os.environ.get("METRICS_PORT") else None
 METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "127.0.0.1")
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO")
+LOGGING = logs.configuration(LOG_LEVEL)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["sfweb.api.auth.BearerToken", "sfweb.api.auth.BrowserSession"],
+    "DEFAULT_PERMISSION_CLASSES": ["sfweb.api.auth.IsCaller"],
+    "DEFAULT_PARSER_CLASSES": ["sfweb.api.formats.AnyJson"],
+    "DEFAULT_RENDERER_CLASSES": ["sfweb.api.formats.Json", "sfweb.api.formats.Browsable"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "sfweb.api.formats.JsonUnlessAsked",
+    "DEFAULT_SCHEMA_CLASS": "sfweb.api.schema.ViewSchema",
+    "EXCEPTION_HANDLER": "sfweb.api.errors.answer_exception",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Steadyfist",
+    "DESCRIPTION": "A small KVM cloud. Errors have one shape: error, status, code, details, request_id.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["sfweb.api.auth.IsCaller"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "DISABLE_ERRORS_AND_WARNINGS": False,
+}

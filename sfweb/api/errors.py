@@ -8,11 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 from sfweb import errors
 
@@ -29,6 +28,8 @@ STATUS: dict[type[errors.SteadyfistError], int] = {
     errors.Unavailable: 503,
     errors.NoCapacity: 507,
 }
+OBJECT_ERRORS = frozenset({"networks_in_use"})
+"""Codes whose `error` is an object to the public client: the details."""
 RETRY_AFTER_SECONDS = 15
 CHALLENGE = 'Bearer realm="steadyfist"'
 
@@ -39,7 +40,6 @@ def answer_exception(error: Exception, context: dict[str, Any]) -> HttpResponse 
     known = _as_known(error)
     if known is None:
         return None
-    set_rollback()
     status = status_of(known)
     if status == 401 and _wants_page(request):
         return HttpResponseRedirect(f"/login?next={quote(request.get_full_path())}")
@@ -52,7 +52,7 @@ def status_of(error: errors.SteadyfistError) -> int:
 
 def body(error: errors.SteadyfistError, status: int, request: Any) -> dict[str, Any]:
     return {
-        "error": str(error),
+        "error": error.details if error.code in OBJECT_ERRORS else str(error),
         "status": status,
         "code": error.code,
         "details": error.details,
@@ -76,7 +76,7 @@ def _wants_page(request: Any) -> bool:
 def _as_known(error: Exception) -> errors.SteadyfistError | None:
     if isinstance(error, errors.SteadyfistError):
         return error
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, _outages()):
         log.warning("the database did not answer: %s", error.args[0] if error.args else "")
         return errors.Unavailable("the database cannot be reached at the moment")
     if isinstance(error, Http404):
@@ -84,6 +84,12 @@ def _as_known(error: Exception) -> errors.SteadyfistError | None:
     if isinstance(error, RequestDataTooBig | SuspiciousOperation):
         return errors.Invalid("body: too large or malformed")
     return _from_framework(error) if isinstance(error, drf.APIException) else None
+
+
+def _outages() -> tuple[type[Exception], ...]:
+    # the driver's own errors too: Django does not wrap what closing a cursor raises
+    driver = connection.Database
+    return OperationalError, InterfaceError, driver.OperationalError, driver.InterfaceError
 
 
 def _from_framework(error: drf.APIException) -> errors.SteadyfistError | None:

@@ -141,9 +141,11 @@ class InstanceInterfaces(ApiView):
 
 
 class InstancePower(ApiView):
-    """One of the verbs of power; the answer is null and names the operation."""
+    """One of the verbs of power; the answer is null and names the operation. `verb` comes from the address table."""
+
+    verb = ""
 
     @takes(Nothing)
-    def post(self, request: Request, wanted: dict[str, Any], ref: str, verb: str) -> Response:
-        made = instance_power.request(self.caller, find_instance(self.caller, ref), verb)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        made = instance_power.request(self.caller, find_instance(self.caller, ref), self.verb)
         return started(request, made.operation, None)

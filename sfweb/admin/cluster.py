@@ -1,0 +1,94 @@
+"""Nodes, pools, and the recurring duties of the cluster itself."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django_celery_beat.models import PeriodicTask
+
+from sftasks.schedule import RECONCILERS
+from sfweb.admin.pages import ReadOnlyPage, for_each
+from sfweb.domain.nodes import cordon
+
+
+class NodePage(ReadOnlyPage):
+    list_display = ("name", "state", "cordoned", "carrier_eligible", "mesh_address", "last_seen", "clock_skew")
+    list_filter = ("state", "cordoned", "carrier_eligible")
+    search_fields = ("name", "uuid", "mesh_address")
+    ordering = ("name",)
+    actions = ("cordon_nodes", "uncordon_nodes")
+
+    @admin.action(description="Cordon: place nothing new on them", permissions=["act"])
+    def cordon_nodes(self, request: HttpRequest, rows: Any) -> None:
+        for_each(self, request, rows, lambda caller, row: cordon(caller, row, True))
+
+    @admin.action(description="Uncordon: place on them again", permissions=["act"])
+    def uncordon_nodes(self, request: HttpRequest, rows: Any) -> None:
+        for_each(self, request, rows, lambda caller, row: cordon(caller, row, False))
+
+
+class CapacityPage(ReadOnlyPage):
+    list_display = (
+        "node",
+        "used_cpus",
+        "limit_cpus",
+        "used_memory_mb",
+        "limit_memory_mb",
+        "used_disk_gb",
+        "limit_disk_gb",
+    )
+    search_fields = ("node__name",)
+    list_select_related = ("node",)
+
+
+class NodeObjectPage(ReadOnlyPage):
+    list_display = ("node", "object_type", "object_uuid", "wanted", "applied_generation", "error", "confirmed_at")
+    list_filter = ("object_type", "wanted")
+    search_fields = ("object_uuid", "node__name")
+    list_select_related = ("node",)
+
+
+class AllocationPage(ReadOnlyPage):
+    list_display = ("pool_name", "value", "owner_type", "owner_uuid", "allocated_at", "expires_at")
+    list_filter = ("owner_type",)
+    search_fields = ("pool_name", "value", "owner_uuid")
+
+
+class DutyPage(ReadOnlyPage):
+    list_display = ("name", "next_run_at", "running_until", "last_run_at", "last_seconds", "last_error")
+    search_fields = ("name",)
+    ordering = ("name",)
+
+
+class BootstrapPage(ReadOnlyPage):
+    list_display = ("name", "completed_at", "actor")
+    search_fields = ("name",)
+
+
+class SchemaPage(ReadOnlyPage):
+    list_display = ("version", "compatible_since")
+
+
+class PeriodicTaskForm(forms.ModelForm):
+    """Only our own reconcilers, only on an interval: a row of this table could otherwise run any task (SE-17)."""
+
+    task = forms.ChoiceField(choices=[(name, name) for name in sorted(RECONCILERS)])
+
+    class Meta:
+        model = PeriodicTask
+        fields = ("name", "task", "interval", "enabled", "description")
+
+
+class PeriodicTaskPage(admin.ModelAdmin):
+    form = PeriodicTaskForm
+    list_display = ("name", "task", "interval", "enabled", "last_run_at", "total_run_count")
+    list_filter = ("enabled",)
+    search_fields = ("name", "task")
+    list_select_related = ("interval",)
+    ordering = ("name",)
+
+
+class IntervalPage(admin.ModelAdmin):
+    list_display = ("every", "period")
+    list_filter = ("period",)

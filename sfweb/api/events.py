@@ -1,0 +1,65 @@
+"""Events of every kind of object that has some."""
+
+import uuid
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import UUIDField
+
+from sfweb.api.base import Input, Number, Text, address, takes
+from sfweb.api.metadata import OWNERS, MetadataView, Owner
+from sfweb.domain.event_pages import MAX_PAGE, events_of
+from sfweb.domain.lookup import find_operation
+from sfweb.models import Event
+
+DEFAULT_PAGE = 100
+
+
+class EventsInput(Input):
+    """`before` is the uuid of an event: the page that follows it, going back in time."""
+
+    event_type = Text(max_length=16)
+    limit = Number(min_value=1, max_value=MAX_PAGE)
+    before = UUIDField(required=False)
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    return {
+        "uuid": str(event.uuid),
+        "timestamp": event.at.timestamp(),
+        "fqdn": event.node,
+        "duration": event.duration,
+        "message": event.message,
+        "type": event.type,
+        "extra": event.extra,
+        "request_id": event.request_id,
+    }
+
+
+EVENT_OWNERS = {
+    plural: OWNERS[plural] for plural in ("artifacts", "blobs", "instances", "networks", "nodes", "auth/namespaces")
+} | {"operations": Owner("operation", find_operation, find_operation)}
+
+
+class Events(MetadataView):
+    """Newest first; a full page names the next in its Link header."""
+
+    @property
+    def owner(self) -> Owner:
+        return EVENT_OWNERS[self.plural]
+
+    @takes(EventsInput)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        found = self.owner.read(self.caller, ref)
+        limit = wanted.get("limit", DEFAULT_PAGE)
+        before: uuid.UUID | None = wanted.get("before")
+        events = events_of(
+            self.owner.object_type, found.uuid, kind=wanted.get("event_type"), limit=limit, before=before
+        )
+        response = Response([event_view(event) for event in events])
+        if len(events) == limit:
+            more = f"{request.path}?before={events[-1].uuid}&limit={limit}"
+            more += f"&event_type={wanted['event_type']}" if "event_type" in wanted else ""
+            response["Link"] = f'<{address(request, more)}>; rel="next"'
+        return response

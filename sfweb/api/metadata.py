@@ -1,0 +1,77 @@
+"""Metadata of every kind of object: three verbs, one view each, by the kind that the address names."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import JSONField
+
+from sfweb.api.auth import IsCaller, IsSystem
+from sfweb.api.base import ApiView, Input, Nothing, takes
+from sfweb.domain import lookup
+from sfweb.domain.callers import Caller
+from sfweb.domain.metadata import delete_metadata, metadata_of, set_metadata
+from sfweb.errors import Invalid
+
+
+class Owner(NamedTuple):
+    """How a kind of object is found, for reading and for writing."""
+
+    object_type: str
+    read: Callable[[Caller, str], Any]
+    write: Callable[[Caller, str], Any]
+    system_only: bool = False
+
+
+OWNERS = {
+    "artifacts": Owner(
+        "artifact", lookup.find_artifact, lambda who, ref: lookup.find_artifact(who, ref, to_write=True)
+    ),
+    "blobs": Owner("blob", lookup.find_blob, lookup.find_blob),
+    "interfaces": Owner("interface", lookup.find_interface, lookup.find_interface),
+    "instances": Owner("instance", lookup.find_instance, lookup.find_instance),
+    "networks": Owner("network", lookup.find_network, lookup.find_network),
+    "nodes": Owner("node", lambda who, ref: lookup.find_node(ref), lambda who, ref: lookup.find_node(ref), True),
+    "auth/namespaces": Owner("namespace", lookup.find_namespace, lookup.find_namespace),
+}
+
+
+class Value(Input):
+    """`value` is any JSON but an empty one."""
+
+    value = JSONField(required=False)
+
+
+class MetadataView(ApiView):
+    """`plural` comes from the address table, not from the caller."""
+
+    plural = ""
+
+    @property
+    def owner(self) -> Owner:
+        return OWNERS[self.plural]
+
+    def get_permissions(self) -> list[Any]:
+        return [IsSystem()] if self.owner.system_only else [IsCaller()]
+
+
+class AllMetadata(MetadataView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        row = self.owner.read(self.caller, ref)
+        return Response(metadata_of(self.owner.object_type, [row.uuid])[row.uuid])
+
+
+class OneMetadata(MetadataView):
+    @takes(Value)
+    def put(self, request: Request, wanted: dict[str, Any], ref: str, key: str) -> Response:
+        if "value" not in wanted:
+            raise Invalid("value: no metadata value specified")
+        set_metadata(self.owner.object_type, self.owner.write(self.caller, ref).uuid, key, wanted["value"])
+        return Response(None)
+
+    @takes(Nothing)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str, key: str) -> Response:
+        delete_metadata(self.owner.object_type, self.owner.write(self.caller, ref).uuid, key)
+        return Response(None)

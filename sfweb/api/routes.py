@@ -1,0 +1,56 @@
+"""The whole address table of the API on one screen. A literal stands before a placeholder that would match it too."""
+
+from django.urls import URLPattern, path
+
+from sfweb.api import artifacts as art
+from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, tokens, uploads
+from sfweb.api import namespaces as ns
+from sfweb.api.events import EVENT_OWNERS, Events
+from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
+
+POWER_VERBS = ("rebootsoft", "reboothard", "poweroff", "poweron", "pause", "unpause")
+
+urlpatterns: list[URLPattern] = [
+    path("auth", tokens.Tokens.as_view()),
+    path("auth/namespaces", ns.Namespaces.as_view()),
+    path("auth/namespaces/<str:namespace>", ns.NamespaceDetail.as_view()),
+    path("auth/namespaces/<str:namespace>/keys", ns.Keys.as_view()),
+    path("auth/namespaces/<str:namespace>/keys/<str:key_name>", ns.KeyDetail.as_view()),
+    path("auth/namespaces/<str:namespace>/trust", ns.Trusts.as_view()),
+    path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),
+    path("instances", instances.Instances.as_view()),
+    path("instances/<str:ref>", instances.InstanceDetail.as_view()),
+    path("instances/<str:ref>/interfaces", instances.InstanceInterfaces.as_view()),
+    path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
+    *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),
+    path("networks", networks.Networks.as_view()),
+    path("networks/<str:ref>", networks.NetworkDetail.as_view()),
+    path("networks/<str:ref>/interfaces", networks.NetworkInterfaces.as_view()),
+    path("networks/<str:ref>/addresses", networks.NetworkAddresses.as_view()),
+    path("interfaces/<str:ref>", interfaces.InterfaceDetail.as_view()),
+    path("artifacts", art.Artifacts.as_view()),
+    path("artifacts/upload/<str:name>", art.ArtifactUpload.as_view()),
+    path("artifacts/<str:ref>", art.ArtifactDetail.as_view()),
+    path("artifacts/<str:ref>/versions", art.ArtifactVersions.as_view()),
+    path("artifacts/<str:ref>/share", art.ArtifactShare.as_view(shared=True)),
+    path("artifacts/<str:ref>/unshare", art.ArtifactShare.as_view(shared=False)),
+    path("upload", uploads.Uploads.as_view()),
+    path("upload/<str:ref>", uploads.UploadChunk.as_view()),
+    path("upload/<str:ref>/truncate/<str:offset>", uploads.UploadTruncation.as_view()),
+    path("blobs", blobs.Blobs.as_view()),
+    path("blobs/<str:ref>", blobs.BlobDetail.as_view()),
+    path("blobs/<str:ref>/data", blobs.BlobBytes.as_view()),
+    path("blobs/<str:ref>/checksum/<str:algorithm>", blobs.BlobChecksum.as_view()),
+    path("blob_checksums/sha512/<str:checksum>", blobs.BlobByChecksum.as_view()),
+    path("nodes", nodes.Nodes.as_view()),
+    path("nodes/<str:ref>", nodes.NodeDetail.as_view()),
+    path("operations", operations.Operations.as_view()),
+    path("operations/<str:ref>", operations.OperationDetail.as_view()),
+    path("operations/<str:ref>/cancel", operations.OperationCancel.as_view()),
+    path("clusteroperations", operations.ClusterOperations.as_view()),
+    path("clusteroperations/<str:ref>/chain", operations.ClusterOperationChain.as_view()),
+    path("clusteroperations/<str:op_type>/<str:ref>", operations.ClusterOperationDetail.as_view()),
+    *(path(f"{plural}/<str:ref>/metadata", AllMetadata.as_view(plural=plural)) for plural in OWNERS),
+    *(path(f"{plural}/<str:ref>/metadata/<str:key>", OneMetadata.as_view(plural=plural)) for plural in OWNERS),
+    *(path(f"{plural}/<str:ref>/events", Events.as_view(plural=plural)) for plural in EVENT_OWNERS),
+]

@@ -1,0 +1,30 @@
+"""Reading events of one object: newest first, page by page, each page two index ranges."""
+
+import uuid
+
+from django.db.models import Q
+
+from sfweb.errors import Invalid
+from sfweb.models import Event, EventObject
+from sfweb.models.event import EVENT_TYPES
+
+MAX_PAGE = 1000
+
+
+def events_of(
+    object_type: str, object_uuid: uuid.UUID, *, kind: str | None, limit: int, before: uuid.UUID | None
+) -> list[Event]:
+    """At most `limit` events, those older than the event `before` when it is given. Raises Invalid for an unknown kind."""
+    if kind is not None and kind not in EVENT_TYPES:
+        raise Invalid(f"event_type: must be one of {', '.join(EVENT_TYPES)}")
+    rows = EventObject.objects.filter(object_type=object_type, object_uuid=object_uuid)
+    if before is not None:
+        last = rows.filter(event_uuid=before).first()
+        if last is None:
+            raise Invalid("before: there is no such event of this object")
+        rows = rows.filter(Q(at__lt=last.at) | Q(at=last.at, event_uuid__lt=before))
+    if kind is not None:
+        rows = rows.filter(event_type=kind)
+    order = list(rows.order_by("-at", "-event_uuid").values_list("event_uuid", flat=True)[:limit])
+    events = Event.objects.in_bulk(order)
+    return [events[identity] for identity in order if identity in events]

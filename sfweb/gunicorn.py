@@ -1,0 +1,51 @@
+"""Settings of the HTTP processes: `gunicorn -c python:sfweb.gunicorn sfweb.wsgi`.
+
+Threads, because the ORM is synchronous. keepalive is longer than a load balancer's, so that no connection is cut under a
+request (the public client would send a POST twice). Metrics of all workers are served by the master on their own port.
+"""
+
+import os
+import shutil
+import tempfile
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
+METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
+
+bind = os.environ.get("BIND", "0.0.0.0:13000")
+workers = int(os.environ.get("WEB_WORKERS", "2"))
+threads = int(os.environ.get("WEB_THREADS", "16"))
+worker_class = "gthread"
+timeout = 300
+graceful_timeout = 55
+keepalive = 75
+accesslog = None
+control_socket_disable = True
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+limit_request_line = 8190
+
+
+def when_ready(server: Any) -> None:
+    import django
+
+    django.setup()
+    from sfweb.metrics import serve_metrics
+
+    serve_metrics(13003)
+
+
+def post_worker_init(worker: Any) -> None:
+    from sfweb.health.readiness import checker
+
+    checker.start()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server: Any) -> None:
+    shutil.rmtree(METRICS_DIRECTORY, ignore_errors=True)

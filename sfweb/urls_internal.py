@@ -1,0 +1,12 @@
+"""Every internal URL: what nodes call, and the probes."""
+
+from django.urls import include, path
+
+from sfweb.health import answer_livez, answer_readyz
+
+urlpatterns = [
+    path("livez", answer_livez),
+    path("readyz", answer_readyz),
+    path("healthz", answer_readyz),
+    path("internal/", include("sfweb.internal.urls")),
+]

@@ -1,0 +1,208 @@
+"""SE-18, AU-15: every verb of every address has its row here; one without a row fails.
+
+A row says who may come in: `public`, `anyone` with a token, `owner` (foreign ones see 404), `trusted` (the owner and who
+it trusts), `system`. The answer to those who may is never 401 or 404.
+"""
+
+from typing import Any
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from sfweb.api.base import ApiView
+from sfweb.domain.keys import put_key
+from tests.api.fake_bytes import FakeBytes
+from tests.api.world import SHA512, World, token_of
+
+METHODS = ("get", "post", "put", "patch", "delete")
+CALLERS = ("nobody", "expired", "other", "trusted", "owner", "system")
+MAY = {
+    "public": set(CALLERS),
+    "anyone": {"other", "trusted", "owner", "system"},
+    "owner": {"owner", "system"},
+    "trusted": {"trusted", "owner", "system"},
+    "system": {"system"},
+}
+"""Who may come in by a row's word."""
+
+I, N, A, B, O = ("instances/<str:ref>", "networks/<str:ref>", "artifacts/<str:ref>", "blobs/<str:ref>", "operations/<str:ref>")  # noqa: E741
+NS = "auth/namespaces/<str:namespace>"
+MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
+    ("auth", "post"): ("public", {"namespace": "owner", "key": "wrong"}),
+    ("auth/namespaces", "get"): ("anyone", None),
+    ("auth/namespaces", "post"): ("system", {"namespace": "fresh"}),
+    (NS, "get"): ("trusted", None),
+    (NS, "delete"): ("system", None),
+    (f"{NS}/keys", "get"): ("trusted", None),
+    (f"{NS}/keys", "post"): ("trusted", {"key_name": "n", "key": "s"}),
+    (f"{NS}/keys", "put"): ("trusted", {"key_name": "n", "key": "s"}),
+    (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s"}),
+    (f"{NS}/keys/<str:key_name>", "delete"): ("trusted", None),
+    (f"{NS}/trust", "post"): ("trusted", {"external_namespace": "other"}),
+    (f"{NS}/trust/<str:external_namespace>", "delete"): ("trusted", None),
+    ("instances", "get"): ("anyone", None),
+    ("instances", "post"): ("anyone", {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}),
+    ("instances", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    (I, "get"): ("owner", None),
+    (I, "delete"): ("owner", None),
+    (f"{I}/interfaces", "get"): ("owner", None),
+    (f"{I}/consoledata", "get"): ("owner", None),
+    (f"{I}/consoledata", "delete"): ("owner", None),
+    (f"{I}/rebootsoft", "post"): ("owner", None),
+    (f"{I}/reboothard", "post"): ("owner", None),
+    (f"{I}/poweroff", "post"): ("owner", None),
+    (f"{I}/poweron", "post"): ("owner", None),
+    (f"{I}/pause", "post"): ("owner", None),
+    (f"{I}/unpause", "post"): ("owner", None),
+    ("networks", "get"): ("anyone", None),
+    ("networks", "post"): ("anyone", {"name": "new", "netblock": "10.9.0.0/24"}),
+    ("networks", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    (N, "get"): ("owner", None),
+    (N, "delete"): ("owner", None),
+    (f"{N}/interfaces", "get"): ("owner", None),
+    (f"{N}/addresses", "get"): ("owner", None),
+    ("interfaces/<str:ref>", "get"): ("owner", None),
+    ("artifacts", "get"): ("anyone", None),
+    ("artifacts", "post"): ("anyone", {"url": "http://example.com/new"}),
+    ("artifacts", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    ("artifacts/upload/<str:name>", "post"): ("trusted", {"blob_uuid": "BLOB"}),
+    (A, "get"): ("trusted", None),
+    (A, "delete"): ("trusted", None),
+    (f"{A}/versions", "get"): ("trusted", None),
+    (f"{A}/versions", "post"): ("trusted", {"max_versions": 2}),
+    (f"{A}/share", "post"): ("trusted", None),
+    (f"{A}/unshare", "post"): ("trusted", None),
+    ("upload", "post"): ("anyone", None),
+    ("upload/<str:ref>", "post"): ("owner", b"bytes"),
+    ("upload/<str:ref>/truncate/<str:offset>", "post"): ("owner", None),
+    ("blobs", "get"): ("system", None),
+    (B, "get"): ("trusted", None),
+    (f"{B}/data", "get"): ("trusted", None),
+    (f"{B}/checksum/<str:algorithm>", "get"): ("trusted", None),
+    ("blob_checksums/sha512/<str:checksum>", "get"): ("anyone", None),
+    ("nodes", "get"): ("system", None),
+    ("nodes/<str:ref>", "get"): ("system", None),
+    ("nodes/<str:ref>", "delete"): ("system", None),
+    ("operations", "get"): ("anyone", None),
+    (O, "get"): ("owner", None),
+    (O, "delete"): ("owner", None),
+    (f"{O}/cancel", "post"): ("owner", None),
+    ("clusteroperations", "get"): ("anyone", {"target_object_type": "instance", "target_uuid": "INSTANCE"}),
+    ("clusteroperations/<str:ref>/chain", "get"): ("owner", None),
+    ("clusteroperations/<str:op_type>/<str:ref>", "get"): ("owner", None),
+    ("openapi.json", "get"): ("anyone", None),
+    ("docs/", "get"): ("anyone", None),
+    ("docs/redoc/", "get"): ("anyone", None),
+}
+for plural, who in {
+    "artifacts": "trusted",
+    "blobs": "trusted",
+    "interfaces": "owner",
+    "instances": "owner",
+    "networks": "owner",
+    "nodes": "system",
+    "auth/namespaces": "trusted",
+}.items():
+    MATRIX[f"{plural}/<str:ref>/metadata", "get"] = (who, None)
+    MATRIX[f"{plural}/<str:ref>/metadata/<str:key>", "put"] = (who, {"value": "v"})
+    MATRIX[f"{plural}/<str:ref>/metadata/<str:key>", "delete"] = (who, None)
+    if plural != "interfaces":
+        MATRIX[f"{plural}/<str:ref>/events", "get"] = (who, None)
+MATRIX[f"{O}/events", "get"] = ("owner", None)
+
+PAGES = {"", "livez", "readyz", "healthz", "health/", "login", "logout"}
+"""Addresses that are no views of the API: the root, the probes (public, HC-3) and the pages of people."""
+
+
+def served() -> set[tuple[str, str]]:
+    """(route, verb) of everything in the URL map, but for the administration, which asks for staff by itself."""
+    found = set()
+
+    def walk(patterns: Any, prefix: str) -> None:
+        for pattern in patterns:
+            route = prefix + str(pattern.pattern)
+            if isinstance(pattern, URLResolver):
+                if route != "admin/":
+                    walk(pattern.url_patterns, route)
+            elif isinstance(pattern, URLPattern):
+                view = getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
+                found.update((route, method) for method in METHODS if hasattr(view, method) and route not in PAGES)
+                assert view or route in PAGES, f"{route} is neither a view of the API nor a known page"
+
+    walk(get_resolver().url_patterns, "")
+    return found
+
+
+def address(world: World, route: str) -> str:
+    plural = route.split("/")[0]
+    refs = {
+        "instances": world.instance.uuid,
+        "networks": world.network.uuid,
+        "interfaces": world.interface.uuid,
+        "artifacts": world.artifact.uuid,
+        "blobs": world.blob.uuid,
+        "nodes": world.node.name,
+        "upload": world.upload.uuid,
+        "operations": world.operation.uuid,
+        "clusteroperations": world.operation.uuid,
+        "auth": "owner",
+    }
+    values = {
+        "ref": str(refs.get(plural, "")),
+        "namespace": "owner",
+        "key_name": "k2",
+        "external_namespace": "other",
+        "key": "a",
+        "name": "published",
+        "offset": "0",
+        "algorithm": "sha512",
+        "checksum": SHA512,
+        "op_type": "instance_create",
+    }
+    for name, value in values.items():
+        route = route.replace(f"<str:{name}>", value)
+    return f"/{route}"
+
+
+def test_se18_every_address_has_its_row():
+    assert served() == set(MATRIX)
+
+
+@pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=lambda part: str(part))
+def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
+    word, body = MATRIX[route, method]
+    text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid)}
+    if isinstance(body, dict):
+        body = {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+    path = address(world, route)
+    people = {name: world.person(name) for name in CALLERS if name != "expired"}
+    settings.API_TOKEN_SECONDS = -5
+    people["expired"] = type(people["owner"])(token_of(world.owner))
+    for who in CALLERS:
+        put_key(world.owner, "k2", "secret")
+        answer = people[who].ask(method.upper(), path, body)
+        content = answer.getvalue()
+        is_page = answer["Content-Type"].startswith("text/html")  # people are sent to the login page
+        came_in = answer.status_code not in (302, 401, 404)
+        if word == "public":
+            continue
+        assert came_in == (who in MAY[word]), f"{who}: {answer.status_code} {content[:200]!r}"
+        if who in ("nobody", "expired") and not is_page:
+            assert answer.status_code == 401
+            assert answer["WWW-Authenticate"].startswith("Bearer")
+        assert is_page or not answer.cookies
+        if not came_in and not is_page:
+            assert answer.json()["status"] == answer.status_code
+
+
+def test_iv1_every_verb_checks_its_input():
+    """A verb without `@takes` would accept anything."""
+    loose = []
+    for pattern in get_resolver().url_patterns[-1].url_patterns:
+        view = pattern.callback.cls
+        for method in METHODS:
+            verb = getattr(view, method, None)
+            if verb and not hasattr(verb, "input_class") and not getattr(view, "takes_bytes", False):
+                loose.append(f"{method} {pattern.pattern}")
+    assert not loose
+    assert issubclass(view, ApiView)
