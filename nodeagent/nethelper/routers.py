@@ -211,6 +211,8 @@ class Routers:
     def verify(self, network: str, vni: int) -> ResolverState:
         """Ask the resolver what a guest would ask; changes nothing."""
         router = self.need(network, vni)
+        if not _is_open(router.nft(firewall.read_gate)):
+            return ResolverState(dhcp="fenced", dns="fenced")
         witness = Resolver(self._root, router.name).witness()
         return ResolverState(dhcp=self._ask_dhcp(vni, witness), dns=self._ask_dns(router, vni, witness))
 

@@ -98,6 +98,10 @@ class Server:
                 connection.sendall(encode_error(NetworkError(errno.EPERM, f"user {user}", "may not ask")))
                 return
             while line := lines.readline(MAX_LINE):
+                if not line.endswith(b"\n"):
+                    # The rest of it would be read as further requests, and answered.
+                    connection.sendall(encode_error(NetworkError(errno.EMSGSIZE, "request", "not a whole line")))
+                    return
                 connection.sendall(self._answer(line))
 
     def _answer(self, line: bytes) -> bytes:

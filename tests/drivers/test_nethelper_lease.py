@@ -78,6 +78,7 @@ def test_lease_that_is_over_closes_at_once(node: Node, network: Network, guest: 
     node.helper.ensure_router(network.router(seconds=600, rivals=True))
     node.helper.renew_lease(network.lease(MARGIN))
     assert not guest.reaches("198.19.0.1")
+    assert node.helper.verify_resolver(network.uuid, network.vni).dhcp == "fenced"
 
 
 def test_late_request_does_not_shorten_the_term(node: Node, network: Network, guest: Guest) -> None:

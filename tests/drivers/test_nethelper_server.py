@@ -14,6 +14,8 @@ import pytest
 from nodeagent.host import Retry
 from nodeagent.nethelper import capabilities
 from nodeagent.nethelper.client import NetHelper, NetworkError
+from nodeagent.nethelper.protocol import MAX_LINE
+from nodeagent.wire import dump
 from tests.drivers.netlab import ROOT, Lab, Network, Node
 
 real = pytest.mark.real
@@ -81,19 +83,23 @@ def test_malformed_request_changes_nothing(node: Node, network: Network, line: b
 
 
 @real
+def test_endless_request_is_cut_off(node: Node) -> None:
+    """NL-7: a line longer than any request is refused once, and its rest is not taken for more of them."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(node.directory / "nethelper.sock"))
+        connection.sendall(b"x" * MAX_LINE)
+        answers = connection.makefile().readlines()
+    assert [json.loads(line)["error"]["errno"] for line in answers] == [errno.EMSGSIZE]
+
+
+@real
 def test_hostile_names_reach_no_file(node: Node, network: Network) -> None:
     """SE-13: a name with a line end in it never gets as far as the resolver's configuration."""
     node.helper.ensure_network(network.spec())
-    spec = json.loads(json.dumps({"spec": _router(network)}).replace("guest11", "a\\ndhcp-script=/bin/sh"))
+    spec = json.loads(json.dumps({"spec": dump(network.router())}).replace("guest11", "a\\ndhcp-script=/bin/sh"))
     answer = ask(node, json.dumps({"request": "EnsureRouter", "sent": 0, "body": spec}).encode())
     assert answer["error"]["errno"] == errno.EINVAL  # type: ignore[index]
     assert node.router_names() == []
-
-
-def _router(network: Network) -> dict[str, object]:
-    from nodeagent.wire import dump
-
-    return dump(network.router())
 
 
 @real
