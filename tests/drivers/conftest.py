@@ -6,13 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.drivers.netlab import Lab, Network, Node
+<<<<<<< HEAD
 
 collect_ignore = [] if os.getpid() < 10 else ["inside"]
+=======
+>>>>>>> net
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
+def lab() -> Iterator[Lab]:
+    made = Lab(nodes=2)
     yield made
     made.close()
 
