@@ -6,11 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.drivers.netlab import Lab, Network, Node
-<<<<<<< HEAD
 
 collect_ignore = [] if os.getpid() < 10 else ["inside"]
-=======
->>>>>>> net
 
 
 @pytest.fixture(scope="session")
