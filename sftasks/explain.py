@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sfweb.models import Operation, OperationDependency, Step
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState
 from sftasks import dispatch
 from sftasks.operation import kinds
+from sfweb.models import Operation, OperationDependency, Step
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState
 
 
 def why(operation: Operation) -> dict[str, Any]:
@@ -38,8 +38,9 @@ def _waiting(operation: Operation) -> dict[str, Any]:
         }
     holder = Operation.objects.filter(running_key=operation.object_key).first()
     if holder:
+        since = f"{holder.started_at:%H:%M:%S} UTC"
         return {
-            "sentence": f"waits for {operation.object_key}, which {holder.kind} {holder.pk} works on since {holder.started_at:%H:%M:%S} UTC",
+            "sentence": f"waits for {operation.object_key}, which {holder.kind} {holder.pk} works on since {since}",
             "key": operation.object_key,
             "holder": str(holder.pk),
             "next": why(holder),
@@ -47,7 +48,11 @@ def _waiting(operation: Operation) -> dict[str, Any]:
     elder = Operation.objects.filter(object_key=operation.object_key, state=OperationState.WAITING)
     first = elder.filter(created_at__lt=operation.created_at).order_by("created_at").first()
     if first:
-        return {"sentence": f"waits for its turn after {first.kind} {first.pk}", "key": operation.object_key, "holder": str(first.pk)}
+        return {
+            "sentence": f"waits for its turn after {first.kind} {first.pk}",
+            "key": operation.object_key,
+            "holder": str(first.pk),
+        }
     ready = kinds()[operation.kind].ready
     reason = ready(operation) if ready else ""
     return {"sentence": reason or "is about to start"}
@@ -71,7 +76,8 @@ def _running(operation: Operation) -> dict[str, Any]:
         facts["sent"] = step.sent_at.timestamp() if step.sent_at else None
         facts["deadline"] = step.deadline.timestamp() if step.deadline else None
         since = f"{step.sent_at:%H:%M:%S}" if step.sent_at else "now"
-        return {"sentence": f"waits for {step.action} on {step.node.name}, attempt {step.attempt}, sent at {since} UTC{silence}", **facts}
+        where = f"{step.action} on {step.node.name}, attempt {step.attempt}"
+        return {"sentence": f"waits for {where}, sent at {since} UTC{silence}", **facts}
     return {"sentence": f"waits to send {step.action} to {step.node.name}: {_why_planned(step)}", **facts}
 
 

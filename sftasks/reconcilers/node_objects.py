@@ -9,14 +9,14 @@ from uuid import UUID
 
 from django.conf import settings
 
+from sftasks import engine
+from sftasks.operation import Wish, served
+from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
 from sfweb.models import Blob, Instance, Network, NodeObject, Operation, Wanted
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
-from sftasks import engine
-from sftasks.operation import Wish, served
-from sftasks.plans import blobs, instances, networks, routers
 
 PAGE = 500
 

@@ -9,13 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-<<<<<<< HEAD
-from tests.drivers.netlab import Guest, Lab, Network
-=======
 from nodeagent.nethelper import names
 from nodeagent.nethelper.client import NetworkError
 from tests.drivers.netlab import EGRESS, Guest, Lab, Network, Node, inside
->>>>>>> net
 
 pytestmark = pytest.mark.real
 
