@@ -1,5 +1,6 @@
 """What this machine is: its size, the MTU of a bridge, the networks on a device, which port is free."""
 
+import errno
 import ipaddress
 import os
 import shutil
@@ -65,12 +66,12 @@ def networks_on(device: str, table: Path = ROUTES) -> list[ipaddress.IPv4Network
 
 
 def is_free(address: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """False when somebody else listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
             probe.listen(1)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

@@ -1,6 +1,7 @@
 """RealHost where no hypervisor answers: what it holds, what it offers, and that silence is never absence (HC-22)."""
 
 import ipaddress
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ import pytest
 from nodeagent.config import Config, Share
 from nodeagent.drivers import machine
 from nodeagent.drivers.real_host import RealHost
-from nodeagent.host import Call, Host, Refused, Retry
+from nodeagent.fake_host import FakeHost
+from nodeagent.host import Call, Machine, Refused, Retry
 from nodeagent.specs import BlobSource, NetworkSpec, RouterSpec
 from tests.node_specs import (
     BLOB,
@@ -68,10 +70,13 @@ def host(tmp_path: Path, net: RecordingNet) -> RealHost:
     return RealHost(config, net, acceleration="tcg")
 
 
-def test_it_is_a_host(host: RealHost) -> None:
-    described: Host = host
+def test_real_and_fake_are_one_kind_of_machine(host: RealHost) -> None:
+    machines: list[Machine] = [host, FakeHost()]
     call: Call = RecordingCall()
-    assert described is host and call.token
+    for each in machines:
+        each.forget_attempt(call.token)
+        assert each.events.empty() and each.trim_console_logs() == 0
+        each.close()
 
 
 def test_network_verbs_go_to_the_hand_on_the_net(host: RealHost) -> None:
@@ -125,7 +130,7 @@ def test_without_a_share_it_offers_the_machine_less_a_reserve(tmp_path: Path) ->
     offered = machine.capacity(Share(), tmp_path, "kvm")
     assert offered.cpus >= 1
     assert 0 < offered.memory_mb <= machine._memory_mb() - machine.RESERVED_MEMORY_MB
-    assert 0 <= offered.disk_gb < machine.shutil.disk_usage(tmp_path).total // 2**30
+    assert 0 <= offered.disk_gb < shutil.disk_usage(tmp_path).total // 2**30
 
 
 def test_en15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:
