@@ -134,7 +134,7 @@ def served() -> set[tuple[str, str]]:
 
 
 def address(world: World, route: str) -> str:
-    plural = route.split("/")[0]
+    plural = route.split("/", maxsplit=1)[0]
     refs = {
         "instances": world.instance.uuid,
         "networks": world.network.uuid,
