@@ -3,11 +3,11 @@
 Each call carries a ticket, signed with the serving node's key, for one verb on one object for a few minutes (SE-5). A
 node that cannot be reached raises NodeUnreachable, which is an Unavailable: never to be read as "not there" (HC-22).
 
-    GET    /blobs/UUID?offset=N&length=N         blob.read
-    POST   /uploads/UUID?offset=N                upload.write    the body goes to N, which must be the file's end
-    POST   /uploads/UUID/truncate?offset=N       upload.write
-    GET    /instances/UUID/console?length=N      console.read    the last N bytes; -1: all that is kept
-    DELETE /instances/UUID/console               console.clear
+    GET    /blobs/UUID?offset=N&length=N         read
+    POST   /uploads/UUID?offset=N                write    the body goes to N, which must be the file's end (else 409)
+    POST   /uploads/UUID/truncate?offset=N       write
+    GET    /consoles/UUID?length=N               read     the last N bytes; -1: all that is kept; 404: none yet
+    DELETE /consoles/UUID                        clear
 """
 
 import http.client
@@ -29,12 +29,11 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True)
 class Call:
-    """One request to a byte server; `subject` is the object that its ticket is for."""
+    """One request to a byte server. `path` begins with the kind and uuid of the object that its ticket is for."""
 
     method: str
     path: str
     verb: str
-    subject: uuid.UUID
     query: Mapping[str, int] = field(default_factory=dict)
     body: bytes | None = None
 
@@ -45,19 +44,15 @@ class NodeUnreachable(Unavailable):
     code = "node_unreachable"
 
 
-def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
-    claims = {
-        "node": str(node.uuid),
-        "verb": verb,
-        "object": str(subject),
-        "expires": int(time.time()) + settings.BYTES_TICKET_SECONDS,
-    }
+def make_ticket(node: Node, verb: str, subject: str) -> str:
+    """`subject` is kind/UUID, as in the address."""
+    claims = {"object": subject, "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
     return ticket(node.credential.signing_key, claims)
 
 
 def open_blob(node: Node, blob: uuid.UUID, offset: int, length: int) -> Iterator[bytes]:
     """The bytes of a blob, whose first ones are there when this returns. A body that ends early raises while it is read."""
-    call = Call("GET", f"/blobs/{blob}", "blob.read", blob, {"offset": offset, "length": length})
+    call = Call("GET", f"blobs/{blob}", "read", {"offset": offset, "length": length})
     connection, response = _ask(node, call)
     try:
         first = response.read(min(CHUNK, length))
@@ -86,19 +81,19 @@ def _rest(
 
 def append_upload(node: Node, upload: uuid.UUID, offset: int, chunk: bytes) -> None:
     """Raises Conflict when the file does not end at `offset`."""
-    _whole(node, Call("POST", f"/uploads/{upload}", "upload.write", upload, {"offset": offset}, chunk))
+    _whole(node, Call("POST", f"uploads/{upload}", "write", {"offset": offset}, chunk))
 
 
 def truncate_upload(node: Node, upload: uuid.UUID, offset: int) -> None:
-    _whole(node, Call("POST", f"/uploads/{upload}/truncate", "upload.write", upload, {"offset": offset}))
+    _whole(node, Call("POST", f"uploads/{upload}/truncate", "write", {"offset": offset}))
 
 
 def read_console(node: Node, instance: uuid.UUID, length: int) -> bytes:
-    return _whole(node, Call("GET", f"/instances/{instance}/console", "console.read", instance, {"length": length}))
+    return _whole(node, Call("GET", f"consoles/{instance}", "read", {"length": length}))
 
 
 def clear_console(node: Node, instance: uuid.UUID) -> None:
-    _whole(node, Call("DELETE", f"/instances/{instance}/console", "console.clear", instance))
+    _whole(node, Call("DELETE", f"consoles/{instance}", "clear"))
 
 
 def _whole(node: Node, call: Call) -> bytes:
@@ -115,11 +110,12 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     if node.mesh_address is None:
         raise NodeUnreachable(f"node {node.name} has never reported an address")
     connection = http.client.HTTPConnection(node.mesh_address, node.byte_port, timeout=settings.BYTES_CONNECT_SECONDS)
-    headers = {"Authorization": f"Ticket {make_ticket(node, call.verb, call.subject)}"}
+    subject = "/".join(call.path.split("/")[:2])
+    headers = {"Authorization": f"Ticket {make_ticket(node, call.verb, subject)}"}
     try:
         connection.connect()
         connection.sock.settimeout(settings.BYTES_READ_SECONDS)
-        connection.request(call.method, f"{call.path}?{urlencode(call.query)}", call.body, headers)
+        connection.request(call.method, f"/{call.path}?{urlencode(call.query)}", call.body, headers)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()

@@ -8,5 +8,5 @@ urlpatterns = [
     path("livez", answer_livez),
     path("readyz", answer_readyz),
     path("healthz", answer_readyz),
-    path("internal/", include("sfweb.internal.urls")),
+    path("", include("sfweb.internal.urls")),
 ]

@@ -34,10 +34,10 @@ class _Door(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        subject, query = self._open("blob.read" if self.path.startswith("/blobs") else "console.read")
+        subject, query = self._open("read")
         if subject is None:
             return
-        if self.path.startswith("/instances"):
+        if self.path.startswith("/consoles"):
             text = self.store.consoles.get(subject)
             length = int(query["length"][0])
             self._answer(404, b"") if text is None else self._answer(200, text if length < 0 else text[-length:])
@@ -56,7 +56,7 @@ class _Door(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         chunk = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        subject, query = self._open("upload.write")
+        subject, query = self._open("write")
         if subject is None:
             return
         so_far, offset = self.store.uploads.get(subject, b""), int(query["offset"][0])
@@ -70,7 +70,7 @@ class _Door(BaseHTTPRequestHandler):
         self._answer(200, b"{}")
 
     def do_DELETE(self) -> None:
-        subject, _ = self._open("console.clear")
+        subject, _ = self._open("clear")
         if subject is not None:
             self.store.consoles[subject] = b""
             self._answer(200, b"{}")
@@ -78,12 +78,14 @@ class _Door(BaseHTTPRequestHandler):
     def _open(self, verb: str) -> tuple[str | None, dict[str, list[str]]]:
         self.store.asked.append(f"{self.command} {self.path}")
         parts = urlsplit(self.path)
-        subject = parts.path.split("/")[2]
+        kind, subject = parts.path.split("/")[1:3]
         try:
             claims = read_ticket(KEY, self.headers["Authorization"].removeprefix("Ticket "))
         except Malformed:
             claims = {}
-        fits = claims.get("verb") == verb and claims.get("object") == subject and claims["expires"] > time.time()
+        fits = (
+            claims.get("verb") == verb and claims.get("object") == kind + "/" + subject and claims["exp"] > time.time()
+        )
         if self.store.refuse or not fits:
             self._answer(self.store.refuse or 403, b"")
             return None, {}

@@ -109,7 +109,9 @@ def test_au1_rotation_keeps_the_uuid_and_ends_the_old_tokens(owner: Person, worl
 
 
 def test_au2_one_query_proves_a_token(owner: Person):
-    with CaptureQueriesContext(connection, ) as asked:
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
         assert owner.get("/auth/namespaces/x/keys").status_code == 404
     about_keys = [query["sql"] for query in asked.captured_queries if "namespace_keys" in query["sql"]]
     assert len(about_keys) == 1

@@ -25,7 +25,13 @@ MAY = {
 }
 """Who may come in by a row's word."""
 
-I, N, A, B, O = ("instances/<str:ref>", "networks/<str:ref>", "artifacts/<str:ref>", "blobs/<str:ref>", "operations/<str:ref>")  # noqa: E741
+I, N, A, B, O = (
+    "instances/<str:ref>",
+    "networks/<str:ref>",
+    "artifacts/<str:ref>",
+    "blobs/<str:ref>",
+    "operations/<str:ref>",
+)
 NS = "auth/namespaces/<str:namespace>"
 MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("auth", "post"): ("public", {"namespace": "owner", "key": "wrong"}),
@@ -134,7 +140,7 @@ def served() -> set[tuple[str, str]]:
 
 
 def address(world: World, route: str) -> str:
-    plural = route.split("/")[0]
+    plural = route.split("/", maxsplit=1)[0]
     refs = {
         "instances": world.instance.uuid,
         "networks": world.network.uuid,
@@ -168,7 +174,7 @@ def test_se18_every_address_has_its_row():
     assert served() == set(MATRIX)
 
 
-@pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=lambda part: str(part))
+@pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
 def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
     word, body = MATRIX[route, method]
     text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid)}

@@ -126,9 +126,7 @@ class World:
             requested_by="owner/k",
             params={"instance": str(self.instance.uuid)},
         )
-        OperationTarget.objects.create(
-            operation=self.operation, target_type="instance", target_uuid=self.instance.uuid
-        )
+        OperationTarget.objects.create(operation=self.operation, target_type="instance", target_uuid=self.instance.uuid)
 
     def person(self, name: str) -> Person:
         """`nobody`, or the caller of one of the namespaces."""
