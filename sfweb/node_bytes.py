@@ -3,11 +3,11 @@
 Each call carries a ticket, signed with the serving node's key, for one verb on one object for a few minutes (SE-5). A
 node that cannot be reached raises NodeUnreachable, which is an Unavailable: never to be read as "not there" (HC-22).
 
-    GET    /blobs/UUID?offset=N&length=N         read
-    POST   /uploads/UUID?offset=N                write    the body goes to N, which must be the file's end (else 409)
-    POST   /uploads/UUID/truncate?offset=N       write
-    GET    /consoles/UUID?length=N               read     the last N bytes; -1: all that is kept; 404: none yet
-    DELETE /consoles/UUID                        clear
+    read_blob      GET    /blobs/UUID?offset=N&limit=N
+    write_upload   POST   /uploads/UUID?offset=N            409 when that leaves a gap
+                   POST   /uploads/UUID/truncate?offset=N
+    read_console   GET    /console/UUID[?length=N]          the last N bytes, without it all that is kept
+    clear_console  DELETE /console/UUID
 """
 
 import http.client
@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from nodeagent.wire import ticket
-from sfweb.errors import Conflict, NotFound, Unavailable
+from sfweb.errors import Conflict, NoCapacity, NotFound, Unavailable
 from sfweb.models import Node
 
 CHUNK = 256 * 1024
@@ -29,13 +29,19 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True)
 class Call:
-    """One request to a byte server. `path` begins with the kind and uuid of the object that its ticket is for."""
+    """One request to a byte server; `kind` and `subject` are the first parts of its address, `verb` is the ticket's."""
 
     method: str
-    path: str
+    kind: str
+    subject: uuid.UUID
     verb: str
     query: Mapping[str, int] = field(default_factory=dict)
     body: bytes | None = None
+    part: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"/{self.kind}/{self.subject}{self.part}?{urlencode(self.query)}"
 
 
 class NodeUnreachable(Unavailable):
@@ -44,15 +50,14 @@ class NodeUnreachable(Unavailable):
     code = "node_unreachable"
 
 
-def make_ticket(node: Node, verb: str, subject: str) -> str:
-    """`subject` is kind/UUID, as in the address."""
-    claims = {"object": subject, "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
+def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
+    claims = {"object": str(subject), "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
     return ticket(node.credential.signing_key, claims)
 
 
 def open_blob(node: Node, blob: uuid.UUID, offset: int, length: int) -> Iterator[bytes]:
     """The bytes of a blob, whose first ones are there when this returns. A body that ends early raises while it is read."""
-    call = Call("GET", f"blobs/{blob}", "read", {"offset": offset, "length": length})
+    call = Call("GET", "blobs", blob, "read_blob", {"offset": offset, "limit": length})
     connection, response = _ask(node, call)
     try:
         first = response.read(min(CHUNK, length))
@@ -80,20 +85,21 @@ def _rest(
 
 
 def append_upload(node: Node, upload: uuid.UUID, offset: int, chunk: bytes) -> None:
-    """Raises Conflict when the file does not end at `offset`."""
-    _whole(node, Call("POST", f"uploads/{upload}", "write", {"offset": offset}, chunk))
+    """Raises Conflict when the file ends before `offset`."""
+    _whole(node, Call("POST", "uploads", upload, "write_upload", {"offset": offset}, chunk))
 
 
 def truncate_upload(node: Node, upload: uuid.UUID, offset: int) -> None:
-    _whole(node, Call("POST", f"uploads/{upload}/truncate", "write", {"offset": offset}))
+    _whole(node, Call("POST", "uploads", upload, "write_upload", {"offset": offset}, part="/truncate"))
 
 
 def read_console(node: Node, instance: uuid.UUID, length: int) -> bytes:
-    return _whole(node, Call("GET", f"consoles/{instance}", "read", {"length": length}))
+    """The last `length` bytes; all that is kept when it is negative."""
+    return _whole(node, Call("GET", "console", instance, "read_console", {"length": length} if length >= 0 else {}))
 
 
 def clear_console(node: Node, instance: uuid.UUID) -> None:
-    _whole(node, Call("DELETE", f"consoles/{instance}", "clear"))
+    _whole(node, Call("DELETE", "console", instance, "clear_console"))
 
 
 def _whole(node: Node, call: Call) -> bytes:
@@ -110,12 +116,11 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     if node.mesh_address is None:
         raise NodeUnreachable(f"node {node.name} has never reported an address")
     connection = http.client.HTTPConnection(node.mesh_address, node.byte_port, timeout=settings.BYTES_CONNECT_SECONDS)
-    subject = "/".join(call.path.split("/")[:2])
-    headers = {"Authorization": f"Ticket {make_ticket(node, call.verb, subject)}"}
+    headers = {"Authorization": f"Bearer {make_ticket(node, call.verb, call.subject)}"}
     try:
         connection.connect()
         connection.sock.settimeout(settings.BYTES_READ_SECONDS)
-        connection.request(call.method, f"/{call.path}?{urlencode(call.query)}", call.body, headers)
+        connection.request(call.method, call.address, call.body, headers)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
@@ -128,4 +133,4 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     raise NodeUnreachable(f"node {node.name} answers {response.status}")
 
 
-_REFUSALS = {404: NotFound, 409: Conflict}
+_REFUSALS = {404: NotFound, 409: Conflict, 507: NoCapacity}
