@@ -19,6 +19,7 @@ SECRET_NAMES = re.compile(
     r"(^|_)(key|secret|password|passwd|token|nonce|digest|authorization|cookie|user_data|ssh_key|ticket)s?$",
     re.IGNORECASE,
 )
+PLAIN_NAMES = frozenset({"object_key", "queued_key", "running_key", "active_key"})
 _SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:)[^\s@\"']+")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -27,7 +28,7 @@ def redact(value: Any, name: str = "") -> Any:
     """`value` with everything masked that its name or its own shape shows to be a secret."""
     if isinstance(value, dict):
         return {key: redact(member, str(key)) for key, member in value.items()}
-    if value and SECRET_NAMES.search(name):
+    if value and name not in PLAIN_NAMES and SECRET_NAMES.search(name):
         return MASK
     if isinstance(value, list | tuple):
         return [redact(member) for member in value]

@@ -60,7 +60,7 @@ def open_blob(node: Node, blob: uuid.UUID, offset: int, length: int) -> Iterator
     call = Call("GET", "blobs", blob, "read_blob", {"offset": offset, "limit": length})
     connection, response = _ask(node, call)
     try:
-        first = response.read(min(CHUNK, length))
+        first = response.read1(min(CHUNK, length))
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise NodeUnreachable(f"node {node.name} broke off: {error}") from error
@@ -77,7 +77,7 @@ def _rest(
         left = length - len(first)
         yield first
         while left > 0:
-            chunk = response.read(min(CHUNK, left))
+            chunk = response.read1(min(CHUNK, left))
             if not chunk:
                 raise ConnectionError("the node's answer ended early")  # breaks the client's connection as well
             left -= len(chunk)
