@@ -9,9 +9,9 @@ import binascii
 import hashlib
 import secrets
 import string
-import uuid
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import bcrypt
 from django.conf import settings
@@ -38,11 +38,11 @@ _COLUMNS = ("uuid", "name", "nonce", "namespace__name", "namespace_id", "expires
 class ProvenKey:
     """A key that is alive, of a living namespace. `seconds_left` null: it never expires."""
 
-    uuid: uuid.UUID
+    uuid: UUID
     name: str
     nonce: str
     namespace: str
-    namespace_uuid: uuid.UUID
+    namespace_uuid: UUID
     seconds_left: float | None = None
 
 
