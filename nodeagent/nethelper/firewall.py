@@ -19,6 +19,8 @@ Entry = dict[str, Any]
 
 TABLE = "steadyfist"
 GATE_PRIORITY = -400
+# Timeouts are set and listed in whole seconds, each time rounded down: what is not older than this is the same.
+_ROUNDED = 2
 _LIVING_SETS = ("lease", "epoch")
 
 
@@ -167,7 +169,7 @@ def gate_for(held: Gate | None, epoch: int, seconds: float) -> Gate:
     wanted = Gate(epoch=epoch, remaining=seconds if seconds >= 1 else None)
     if held is None or held.epoch != epoch or held.remaining == math.inf or math.isinf(seconds):
         return held if held == wanted else wanted
-    return wanted if seconds > (held.remaining or 0.0) + 1 else held
+    return wanted if seconds > (held.remaining or 0.0) + _ROUNDED else held
 
 
 def read_peers(rules: Nftables) -> set[str]:

@@ -159,20 +159,18 @@ def _ensure_bridge(node: Namespace, spec: NetworkSpec, mtu: int) -> tuple[bool, 
     name = names.bridge(spec.vni)
     found = find(node.netlink, name)
     if found is not None:
-        _check_owner(found, spec.network)
+        check_owner(found, spec.network)
     else:
         # Made one short of its MTU: only a value that changes counts for the kernel as chosen, and only a chosen one
         # stays when a port with a lower one joins (HP-1).
         create(node.netlink, name, "bridge", _BRIDGE_OPTIONS, mtu - 1)
     repaired = without_ipv6(node, name)
-    if found is not None and any(found.options.get(key) != value for key, value in _BRIDGE_OPTIONS.items()):
-        _set_options(node.netlink, found, _BRIDGE_OPTIONS)
-        repaired = True
+    repaired |= found is not None and _settle_options(node.netlink, found, _BRIDGE_OPTIONS)
     repaired |= settle(node.netlink, name, mtu, alias=spec.network)
     return found is None, repaired
 
 
-def _check_owner(link: Link, network: str) -> None:
+def check_owner(link: Link, network: str) -> None:
     """An alias that is missing is one that was to be written when the maker died; the device is ours by its name."""
     if link.alias not in ("", network):
         raise NetworkError(errno.EEXIST, link.name, f"belongs to network {link.alias}")
@@ -185,12 +183,18 @@ def _ports(kernel: Netlink, bridge: Link) -> list[Link]:
     return [port for port in ports if port.master == bridge.index]
 
 
-def _set_options(kernel: Netlink, link: Link, options: Mapping[str, Any]) -> None:
-    request = ifinfmsg()
-    request["index"] = link.index
-    described = [("IFLA_INFO_KIND", link.kind), ("IFLA_INFO_DATA", {"attrs": list(options.items())})]
-    request["attrs"] = [("IFLA_LINKINFO", {"attrs": described})]
-    kernel.write([Write(request, netlink.NEWLINK, 0, link.name)])
+def _settle_options(kernel: Netlink, link: Link, options: Mapping[str, Any]) -> bool:
+    """Make the options of a link read so, one message each in the order given: with STP on, no delay may be 0."""
+    changes = []
+    for option in options.items():
+        if link.options.get(option[0]) != option[1]:
+            request = ifinfmsg()
+            request["index"] = link.index
+            described = [("IFLA_INFO_KIND", link.kind), ("IFLA_INFO_DATA", {"attrs": [option]})]
+            request["attrs"] = [("IFLA_LINKINFO", {"attrs": described})]
+            changes.append(Write(request, netlink.NEWLINK, 0, link.name))
+    kernel.write(changes)
+    return bool(changes)
 
 
 def _ensure_vxlan(node: Namespace, spec: NetworkSpec, options: Mapping[str, Any], mtu: int, bridge: int) -> bool:
@@ -252,7 +256,7 @@ def remove_network(node: Namespace, network: str, vni: int) -> str:
     """
     bridge = find(node.netlink, names.bridge(vni))
     if bridge is not None:
-        _check_owner(bridge, network)
+        check_owner(bridge, network)
         foreign = [port.name for port in _ports(node.netlink, bridge) if port.name != names.vxlan(vni)]
         if foreign:
             raise NetworkError(errno.EBUSY, bridge.name, f"in use by {', '.join(foreign)}")

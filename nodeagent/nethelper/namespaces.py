@@ -125,7 +125,10 @@ def _write_setting(path: Path, value: str) -> bool:
 
 
 class Namespaces:
-    """The node's own namespace and the named ones in `directory`."""
+    """The node's own namespace and the named ones in `directory`.
+
+    A name is a mount: a unit that gives this process a mount namespace of its own loses all of them with each restart.
+    """
 
     def __init__(self, directory: Path = Path("/run/netns")) -> None:
         self.directory = directory

@@ -33,7 +33,9 @@ _SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT = 270, 10, 11, 12
 _MESSAGE_TEXT = 1
 _PARSERS: dict[int, Any] = {NEWLINK: ifinfmsg, NEWADDR: ifaddrmsg, NEWROUTE: rtmsg, NEWNEIGH: ndmsg}
 _REPLY_SECONDS = 5.0
-_BUFFER = 1 << 20
+_PACKET = 1 << 16
+# Room for the answers to a batch of some thousands of changes, past the limit for those without the power to do this.
+_RCVBUFFORCE, _ANSWERS = 33, 4 << 20
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Netlink:
         self._socket.settimeout(_REPLY_SECONDS)
         for option in (_CAP_ACK, _EXT_ACK, _STRICT):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _ANSWERS)
         self._lock = threading.Lock()
         self._sequence = 0
         self.writes = 0
@@ -118,7 +120,7 @@ class Netlink:
 
     def _receive(self, name: str) -> bytes:
         try:
-            return self._socket.recv(_BUFFER)
+            return self._socket.recv(_PACKET)
         except OSError as error:
             raise NetworkError(error.errno or 0, name, f"rtnetlink: {error}") from error
 

@@ -158,7 +158,7 @@ class LeaseList:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolverState:
-    """Each is "answers", "mute", or "off" where the network does not offer it or nobody could ask."""
+    """Each is "answers", "mute", "fenced" while the lease gate is closed, or "off" where there is nothing to ask for."""
 
     dhcp: str
     dns: str

@@ -14,7 +14,7 @@ from functools import partial
 
 from nodeagent.nethelper.namespaces import Namespace
 
-_SECONDS = 1.0
+_SECONDS = 0.7
 _TRIES = 3
 _COOKIE = b"\x63\x82\x53\x63"
 _ETH_IP, _ETH_ALL = 0x0800, 0x0003

@@ -68,6 +68,8 @@ class Routers:
             router, created = self._namespaces.ensure(names.router(spec.network, spec.vni))
             if created:
                 undo.callback(self._take_away, spec.network, spec.vni)
+                # One that outlived the namespace it was started in answers nobody.
+                Resolver(self._root, router.name).stop()
             gate = router.nft(firewall.read_gate)
             self._accept_epoch(spec.network, spec.lease.epoch, gate)
             repaired = _apply_settings(router)
@@ -171,7 +173,11 @@ class Routers:
         bridge = links.need(node.netlink, foot.bridge)
         changed = False
         if links.find(router.netlink, foot.device) is None:
-            links.delete(node.netlink, foot.port)
+            # A plug whose other end is not in this namespace belongs to one that is gone, or is somebody else's.
+            orphan = links.find(node.netlink, foot.port)
+            if orphan is not None:
+                links.check_owner(orphan, network)
+                links.delete(node.netlink, foot.port)
             links.create_pair(node.netlink, foot.port, foot.device, router.descriptor, bridge.mtu)
             changed = True
         changed |= links.without_ipv6(node, foot.port)
@@ -205,22 +211,26 @@ class Routers:
     def verify(self, network: str, vni: int) -> ResolverState:
         """Ask the resolver what a guest would ask; changes nothing."""
         router = self.need(network, vni)
-        return self._question(router, vni, Resolver(self._root, router.name).witness())
+        if not _is_open(router.nft(firewall.read_gate)):
+            return ResolverState(dhcp="fenced", dns="fenced")
+        witness = Resolver(self._root, router.name).witness()
+        return ResolverState(dhcp=self._ask_dhcp(vni, witness), dns=self._ask_dns(router, vni, witness))
 
     def _answers(self, router: Namespace, vni: int, witness: Witness) -> bool:
-        state = self._question(router, vni, witness)
-        return "mute" not in (state.dhcp, state.dns)
+        return self._ask_dhcp(vni, witness) != "mute" and self._ask_dns(router, vni, witness) != "mute"
 
-    def _question(self, router: Namespace, vni: int, witness: Witness) -> ResolverState:
-        dhcp = dns = "off"
-        if witness.mac:
-            port = names.inside_port(vni)
-            dhcp = _state(dhcp_answers(self._namespaces.node, port, witness.mac, witness.address))
-        if witness.name:
-            device = links.need(router.netlink, names.inside(vni))
-            server = min(address for address, _ in addresses.of(router.netlink, device))
-            dns = _state(dns_answers(router, server, witness.name, witness.name_address))
-        return ResolverState(dhcp=dhcp, dns=dns)
+    def _ask_dhcp(self, vni: int, witness: Witness) -> str:
+        if not witness.mac:
+            return "off"
+        port = names.inside_port(vni)
+        return _state(dhcp_answers(self._namespaces.node, port, witness.mac, witness.address))
+
+    def _ask_dns(self, router: Namespace, vni: int, witness: Witness) -> str:
+        if not witness.name:
+            return "off"
+        device = links.need(router.netlink, names.inside(vni))
+        server = min(address for address, _ in addresses.of(router.netlink, device))
+        return _state(dns_answers(router, server, witness.name, witness.name_address))
 
     def _take_away(self, network: str, vni: int) -> bool:
         name = names.router(network, vni)

@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import pwd
+import resource
 import signal
 import socket
 import struct
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. What was made stays: guests keep their networks while this process restarts."""
     listener = listen(config)
+    # Each router takes three descriptors, and the usual limit is that of a process with few files.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     capabilities.drop()
     node = Node(config)
     server = Server(node, listener, allowed_users(config))
@@ -98,6 +102,10 @@ class Server:
                 connection.sendall(encode_error(NetworkError(errno.EPERM, f"user {user}", "may not ask")))
                 return
             while line := lines.readline(MAX_LINE):
+                if not line.endswith(b"\n"):
+                    # The rest of it would be read as further requests, and answered.
+                    connection.sendall(encode_error(NetworkError(errno.EMSGSIZE, "request", "not a whole line")))
+                    return
                 connection.sendall(self._answer(line))
 
     def _answer(self, line: bytes) -> bytes:

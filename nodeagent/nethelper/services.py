@@ -184,8 +184,8 @@ class Resolver:
         return "reloaded", self.witness(before)
 
     def restart(self, router: Namespace) -> None:
-        """For one that runs and does not answer."""
-        self.stop()
+        """For one that runs and does not answer; nor would it to a request to end."""
+        self._end(signal.SIGKILL)
         self._start(router)
 
     def witness(self, before: frozenset[str] = frozenset()) -> Witness:
@@ -213,12 +213,15 @@ class Resolver:
             return process is not None
 
     def stop(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        self._end(signal.SIGTERM, signal.SIGKILL)
+
+    def _end(self, *signals: signal.Signals) -> None:
+        for number in signals:
             with self._process() as process:
                 if process is None:
                     break
                 signal.pidfd_send_signal(process, number)
-                select.select([process], [], [], _STOP_SECONDS)
+                _wait_for_end(process)
         self.files.pid.unlink(missing_ok=True)
 
     def leases(self) -> tuple[DhcpLease, ...]:
@@ -293,6 +296,13 @@ def run_inside(router: Namespace, command: list[str], seconds: float) -> tuple[i
             child.kill()
             raise NetworkError(errno.ETIMEDOUT, Path(command[0]).name, f"no end within {seconds:.0f} s") from None
     return child.returncode, output, failure
+
+
+def _wait_for_end(process: int) -> None:
+    """Until the process of this descriptor has ended, or the patience has. By poll: descriptors may be many."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.poll(_STOP_SECONDS * 1000)
 
 
 def _newest(lines: list[str], before: frozenset[str]) -> str:

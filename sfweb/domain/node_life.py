@@ -75,8 +75,8 @@ def _mark_missing(node: Node) -> None:
 
 
 def wants_inventory(node: Node) -> bool:
-    """True while something on the node is unconfirmed, so that an inventory soon can settle what is there."""
-    return NodeObject.objects.filter(node=node, applied_generation=0, absences__gt=0).exists()
+    """True when somebody asked for a fresh look, or an object was missed once and a second look decides."""
+    return bool(node.inventory_wanted) or NodeObject.objects.filter(node=node, absences__gt=0).exists()
 
 
 def holds(node: Node, object_type: str, object_uuid: str) -> bool:

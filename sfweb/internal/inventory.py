@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from django.db.models import F
 
-from nodeagent.wire import Inventory, SeenObject
+from nodeagent.wire import Inventory, SeenObject, dump
 from sftasks import wishes
 from sftasks.operation import served
 from sfweb.domain import events, node_life
@@ -43,6 +43,7 @@ def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
 @durable
 def compare(node: Node, found: Inventory) -> None:
     """Compare one inventory with what the node confirmed."""
+    Node.objects.filter(pk=node.pk).update(inventory=dump(found), inventory_at=UtcNow(), inventory_wanted=False)
     seen = {(item.object_type, item.object_uuid): item for item in found.objects}
     rows = list(NodeObject.objects.filter(node=node, seq__lte=found.seq))
     busy = _busy(node)

@@ -12,6 +12,7 @@ class Node(models.Model):
     """A host that runs the agent. `facts` and `clock_skew` are its claims; `state`, `cordoned`, `carrier_eligible` are ours.
 
     report_interval  seconds, what the last answer asked for
+    inventory        what the node last said that it holds; inventory_wanted: it is asked to look again
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -26,6 +27,9 @@ class Node(models.Model):
     clock_skew = models.FloatField(default=0)
     actions = models.JSONField(default=dict)
     facts = models.JSONField(default=dict)
+    inventory = models.JSONField(null=True)
+    inventory_at = models.DateTimeField(null=True)
+    inventory_wanted = models.BooleanField(default=False)
     created_at = CreatedField()
     deleted_at = models.DateTimeField(null=True)
 

@@ -11,8 +11,8 @@ collect_ignore = [] if os.getpid() < 10 else ["inside"]
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
+def lab() -> Iterator[Lab]:
+    made = Lab(nodes=2)
     yield made
     made.close()
 

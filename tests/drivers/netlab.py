@@ -8,9 +8,11 @@ import ctypes
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -85,7 +87,7 @@ class Node:
         enter = ["nsenter", f"--net=/run/netns/{self.namespace}", "unshare", "-m", "--propagation", "private"]
         self._keeper = subprocess.Popen([*enter, "sh", "-c", private, str(directory)])
         lab.undo.callback(_end, self._keeper, signal.SIGKILL)
-        wait_until(lambda: (directory / "ready").exists())
+        wait_until((directory / "ready").exists)
         self._enter = ["nsenter", f"--net=/run/netns/{self.namespace}", f"--mount=/proc/{self._keeper.pid}/ns/mnt"]
         self.helper = NetHelper(directory / "nethelper.sock", timeout=20)
         lab.undo.callback(self._clean)
@@ -110,6 +112,11 @@ class Node:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen([*self._enter, sys.executable, "-c", program], env=environment)
         wait_until((self.directory / "nethelper.sock").exists)
+
+    @property
+    def pid(self) -> int:
+        """nsenter becomes what it starts, so the child is the process itself."""
+        return self.process.pid
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.helper.close()
@@ -153,13 +160,13 @@ class Node:
 class Lab:
     """`nodes` nodes on one underlay, each with a cable to one outside network, 198.19.0.0/24."""
 
-    def __init__(self, directory: Path, nodes: int) -> None:
+    def __init__(self, nodes: int) -> None:
         self.undo = ExitStack()
         self.underlay, self.outside = f"sft{os.getpid()}u", f"sft{os.getpid()}o"
-        # dnsmasq runs as a user of its own, and has to reach its files.
-        for each in (directory, *directory.parents):
-            if not each.stat().st_mode & 0o001:
-                each.chmod(each.stat().st_mode | 0o011)
+        # A directory that others may enter: dnsmasq reads its files as a user of its own.
+        directory = Path(tempfile.mkdtemp(prefix="sft"))
+        directory.chmod(0o755)
+        self.undo.callback(shutil.rmtree, directory)
         try:
             for namespace, bridge in ((self.underlay, "mesh mtu 1600"), (self.outside, "out")):
                 self.add_namespace(namespace)
@@ -173,6 +180,9 @@ class Lab:
 
     def close(self) -> None:
         self.undo.close()
+
+    def outside_sh(self, command: str) -> str:
+        return sh(f"ip netns exec {self.outside} {command}", check=False)
 
     def add_namespace(self, name: str) -> None:
         sh(f"ip netns add {name}")
@@ -188,6 +198,9 @@ class Network:
         self.vni = next(_COUNTER)
         self.index = self.vni % 250 + 1
         self.hosts = tuple(self.host(number) for number in (11, 12))
+
+    def take_netblock_of(self, other: "Network") -> None:
+        self.index, self.hosts = other.index, other.hosts
 
     def host(self, number: int, mac: int = 0) -> DhcpHost:
         address = f"02:00:00:00:{self.index:02x}:{mac or number:02x}"
@@ -249,7 +262,7 @@ class Guest:
         """What a real DHCP client was given, as its script sees it; empty when nobody answered."""
         script.write_text('#!/bin/sh\n[ "$1" = bound ] && env\nexit 0\n')
         script.chmod(0o755)
-        command = f"busybox udhcpc -i eth0 -n -q -f -t 3 -T 1 -O mtu -O dns -O domain -s {script}"
+        command = f"busybox udhcpc -i eth0 -n -q -f -t 2 -T 1 -O mtu -O dns -O domain -s {script}"
         lines = self.sh(command, check=False).splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 

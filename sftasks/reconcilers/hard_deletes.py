@@ -1,0 +1,109 @@
+"""Takes away the rows of what was deleted long enough ago, and with them the values that their names kept (NW-9, CO-13).
+
+Only what no node may still hold: an object with a residue stays until that is confirmed.
+"""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, Model, OuterRef, QuerySet
+
+from sfweb.domain import allocator
+from sfweb.domain.transactions import durable
+from sfweb.models import (
+    Address,
+    Artifact,
+    Blob,
+    CarrierLease,
+    IdempotencyKey,
+    Instance,
+    Interface,
+    Metadata,
+    Network,
+    NodeObject,
+    Operation,
+    PlacementReservation,
+    Step,
+    Wanted,
+)
+from sfweb.models.fields import FromNow
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, ReservationState, State
+
+PAGE = 200
+IDEMPOTENCY_SECONDS = 86400
+
+
+def run() -> dict[str, int]:
+    """One bounded page of each kind, children before parents."""
+    return {
+        "operations": _operations(),
+        "instances": sum(_instance(pk) for pk in _long_gone(Instance, "instance")),
+        "networks": sum(_network(pk) for pk in _long_gone(Network, "network")),
+        "artifacts": sum(_artifact(pk) for pk in _long_gone(Artifact, None)),
+        "blobs": sum(_blob(pk) for pk in _unused_blobs()),
+        "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
+    }
+
+
+def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, UUID]":
+    old = FromNow(-settings.CLEANER_DELAY_SECONDS)
+    rows = model._default_manager.filter(state=State.DELETED, deleted_at__lt=old)
+    if object_type:
+        kinds = (object_type, "router") if object_type == "network" else (object_type,)
+        held = NodeObject.objects.filter(object_type__in=kinds, object_uuid=OuterRef("pk"))
+        rows = rows.exclude(Exists(held.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)))
+    return rows.values_list("pk", flat=True)[:PAGE]
+
+
+def _unused_blobs() -> "QuerySet[Blob, UUID]":
+    rows = Blob.objects.filter(state=State.DELETED, locations__isnull=True, versions__isnull=True, disks__isnull=True)
+    held = NodeObject.objects.filter(object_type="blob", object_uuid=OuterRef("pk"))
+    return rows.exclude(Exists(held.exclude(applied_wanted=Wanted.ABSENT))).values_list("pk", flat=True)[:PAGE]
+
+
+def _operations() -> int:
+    """Ended operations without an open step, after their time; what others still refer to stays (EN-14)."""
+    ended = Operation.objects.exclude(state__in=OPEN_OPERATION)
+    old = ended.filter(finished_at__lt=FromNow(-settings.OPERATION_KEEP_SECONDS), dependents__isnull=True)
+    open_steps = Step.objects.filter(operation=OuterRef("pk"), state__in=OPEN_STEP)
+    keys = list(old.exclude(Exists(open_steps)).values_list("pk", flat=True)[:PAGE])
+    Operation.objects.filter(pk__in=keys).delete()
+    return len(keys)
+
+
+@durable
+def _instance(pk: UUID) -> int:
+    interfaces = list(Interface.objects.filter(instance_id=pk).values_list("pk", flat=True))
+    if PlacementReservation.objects.filter(instance_id=pk).exclude(state=ReservationState.RELEASED).exists():
+        return 0
+    PlacementReservation.objects.filter(instance_id=pk).delete()
+    Metadata.objects.filter(object_type="interface", object_uuid__in=interfaces).delete()
+    Interface.objects.filter(pk__in=interfaces).delete()
+    return _forget(Instance, "instance", pk)
+
+
+@durable
+def _network(pk: UUID) -> int:
+    if Interface.objects.filter(network_id=pk).exists():
+        return 0
+    Address.objects.filter(network_id=pk).delete()
+    CarrierLease.objects.filter(network_id=pk).delete()
+    NodeObject.objects.filter(object_type="router", object_uuid=pk).delete()
+    allocator.release_all("network", pk)
+    return _forget(Network, "network", pk)
+
+
+@durable
+def _artifact(pk: UUID) -> int:
+    return _forget(Artifact, "artifact", pk)
+
+
+@durable
+def _blob(pk: UUID) -> int:
+    return _forget(Blob, "blob", pk)
+
+
+def _forget(model: type[Model], object_type: str, pk: UUID) -> int:
+    Metadata.objects.filter(object_type=object_type, object_uuid=pk).delete()
+    NodeObject.objects.filter(object_type=object_type, object_uuid=pk).delete()
+    return model._default_manager.filter(pk=pk).delete()[0] and 1

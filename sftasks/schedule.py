@@ -1,0 +1,107 @@
+"""The clock: which reconcilers run how often, and how a run claims its slot.
+
+`RECONCILERS` is the whole list; start-up inserts what is missing into beat's table and never overwrites an operator's
+edit. A run claims its duty by one conditional UPDATE, so two beats, a doubled message or a slow run never overlap (EN-17).
+"""
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.db.models import Q
+
+from sfweb.models import Duty
+from sfweb.models.fields import FromNow, UtcNow
+
+log = logging.getLogger(__name__)
+
+RECONCILERS: Mapping[str, float] = {
+    "sweep_operations": 10,
+    "node_states": 10,
+    "node_objects": 60,
+    "node_capacity": 300,
+    "pool_allocations": 60,
+    "hard_deletes": 300,
+}
+"""Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
+
+SLACK = 0.7
+"""Share of the period after which the next run may start: beat's messages are never exactly on time."""
+RUN_SECONDS = 600.0
+OVERDUE_SECONDS = 30.0
+
+
+def task_name(reconciler: str) -> str:
+    return f"reconcile.{reconciler}"
+
+
+def install() -> None:
+    """Insert what is missing into beat's table and the duties."""
+    from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+    for name, seconds in RECONCILERS.items():
+        every = max(1, round(seconds * settings.TIME_SCALE))
+        interval, _ = IntervalSchedule.objects.get_or_create(every=every, period=IntervalSchedule.SECONDS)
+        PeriodicTask.objects.get_or_create(
+            name=name,
+            defaults={"task": task_name(name), "interval": interval, "queue": "control", "expire_seconds": None},
+        )
+        Duty.objects.get_or_create(name=name, defaults={"next_run_at": UtcNow()})
+
+
+def run(name: str) -> dict[str, int] | None:
+    """Run one reconciler if its slot is free; its counts, or None when somebody else has it or it is not due."""
+    period = RECONCILERS[name] * settings.TIME_SCALE
+    if not _claim(name, period):
+        return None
+    reconcile: Callable[[], dict[str, int]] = importlib.import_module(f"sftasks.reconcilers.{name}").run
+    began = time.monotonic()
+    try:
+        counts = reconcile()
+    except Exception as error:
+        _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000])
+        raise
+    _finish(name, began, last_result=counts, last_error="")
+    return counts
+
+
+def _claim(name: str, period: float) -> bool:
+    free = Q(running_until__isnull=True) | Q(running_until__lt=UtcNow())
+    slot = Duty.objects.filter(free, name=name, next_run_at__lte=UtcNow())
+    return (
+        slot.update(next_run_at=FromNow(period * SLACK), running_until=FromNow(RUN_SECONDS), last_run_at=UtcNow()) == 1
+    )
+
+
+def _finish(name: str, began: float, **columns: Any) -> None:
+    seconds = round(time.monotonic() - began, 3)
+    Duty.objects.filter(name=name).update(running_until=None, last_seconds=seconds, **columns)
+
+
+class Understudy(threading.Thread):
+    """In beat's process: runs the sweep itself when its message is overdue, so that Redis may be gone for long (EN-17)."""
+
+    def __init__(self) -> None:
+        super().__init__(name="understudy", daemon=True)
+
+    def run(self) -> None:
+        while True:
+            time.sleep(RECONCILERS["sweep_operations"] * settings.TIME_SCALE)
+            try:
+                self.look()
+            except Exception:
+                log.exception("the sweep failed in beat's process")
+            finally:
+                close_old_connections()
+
+    def look(self) -> bool:
+        """True when the sweep was overdue and was run here."""
+        late = FromNow(-OVERDUE_SECONDS * settings.TIME_SCALE)
+        if not Duty.objects.filter(name="sweep_operations", next_run_at__lt=late).exists():
+            return False
+        return run("sweep_operations") is not None
