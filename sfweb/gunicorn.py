@@ -9,6 +9,8 @@ import shutil
 import tempfile
 from typing import Any
 
+from sfweb.logs import configuration
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
@@ -21,6 +23,7 @@ timeout = 300
 graceful_timeout = 55
 keepalive = 75
 accesslog = None
+logconfig_dict = configuration(os.environ.get("LOG_LEVEL", "INFO"))
 control_socket_disable = True
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 limit_request_line = 8190

@@ -71,6 +71,7 @@ def configuration(level: str) -> dict[str, Any]:
             "django.server": {"level": "WARNING", "propagate": True, "handlers": []},
             # a refused request is an answer, not an incident
             "django.request": {"level": "ERROR", "propagate": True, "handlers": []},
+            "gunicorn.error": {"level": level, "propagate": True, "handlers": []},
             "health_check": {"level": "ERROR", "propagate": True, "handlers": []},
         },
     }

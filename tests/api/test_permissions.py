@@ -10,6 +10,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from sfweb.api.base import ApiView
+from sfweb.domain.callers import CLUSTER
 from sfweb.domain.keys import put_key
 from tests.api.fake_bytes import FakeBytes
 from tests.api.world import SHA512, World, token_of
@@ -185,7 +186,7 @@ def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeByt
     settings.API_TOKEN_SECONDS = -5
     people["expired"] = type(people["owner"])(token_of(world.owner))
     for who in CALLERS:
-        put_key(world.owner, "k2", "secret")
+        put_key(CLUSTER, world.owner, "k2", "secret")
         answer = people[who].ask(method.upper(), path, body)
         content = answer.getvalue()
         is_page = answer["Content-Type"].startswith("text/html")  # people are sent to the login page

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from sftasks.schedule import install
+from sfweb.domain.callers import CLUSTER
 from sfweb.domain.keys import put_key
 from sfweb.domain.names import check_key_name
 from sfweb.domain.namespaces import create_namespace
@@ -67,7 +68,7 @@ def _actor() -> str:
 
 def _make_system() -> dict[str, Any]:
     if not Namespace.objects.filter(name=SYSTEM).exists():
-        create_namespace(SYSTEM)
+        create_namespace(CLUSTER, SYSTEM)
     return {"namespace": SYSTEM}
 
 
@@ -77,7 +78,7 @@ def _make_key(name: str, from_stdin: bool) -> dict[str, Any]:
     secret = sys.stdin.readline().rstrip("\n") if from_stdin else os.environ.get("SYSTEM_KEY", "")
     if not secret:
         raise CommandError("the first key of the system namespace is needed: SYSTEM_KEY, or --key-from-stdin")
-    put_key(Namespace.objects.get(name=SYSTEM), name, secret)
+    put_key(CLUSTER, Namespace.objects.get(name=SYSTEM), name, secret)
     return {"key_name": name}
 
 
