@@ -6,6 +6,7 @@ request (the public client would send a POST twice). Metrics of all workers are 
 
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
 
@@ -15,7 +16,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
 
-bind = os.environ.get("BIND", "0.0.0.0:13000")
+INTERNAL = any("wsgi_internal" in word for word in sys.argv)
+bind = os.environ.get("BIND", "127.0.0.1:13001" if INTERNAL else "0.0.0.0:13000")
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "16"))
 worker_class = "gthread"
@@ -35,7 +37,7 @@ def when_ready(server: Any) -> None:
     django.setup()
     from sfweb.metrics import serve_metrics
 
-    serve_metrics(13003)
+    serve_metrics(13005 if INTERNAL else 13003)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -20,7 +20,7 @@ SECRET_NAMES = re.compile(
     re.IGNORECASE,
 )
 PLAIN_NAMES = frozenset({"object_key", "queued_key", "running_key", "active_key"})
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:)[^\s@\"']+")
+_SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:(?=[^\s/]*@))[^\s@\"']+")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 

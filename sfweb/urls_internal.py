@@ -10,3 +10,6 @@ urlpatterns = [
     path("healthz", answer_readyz),
     path("", include("sfweb.internal.urls")),
 ]
+handler400 = "sfweb.api.errors.bad_request"
+handler404 = "sfweb.api.errors.page_not_found"
+handler500 = "sfweb.api.errors.server_error"

@@ -69,3 +69,4 @@ def test_se16_secrets_in_messages_and_tracebacks_are_masked():
 def test_what_is_no_secret_stays():
     told = line("m", key_name="deploy", object_key="instance:1", token_count=None)
     assert (told["key_name"], told["object_key"]) == ("deploy", "instance:1")
+    assert line("Listening at: http://127.0.0.1:13000 (7)")["message"] == "Listening at: http://127.0.0.1:13000 (7)"

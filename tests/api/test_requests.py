@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
+from django.urls import get_resolver
 
 from sfweb.api.root import CAPABILITIES
 from sfweb.models import Instance, Network, Operation
@@ -256,8 +258,6 @@ def test_a_list_can_be_paged(owner: Person, world: World):
 
 
 def test_the_openapi_document_lists_every_address(owner: Person):
-    from django.urls import get_resolver
-
     document = owner.get("/openapi.json").json()
     routes = {
         f"/{pattern.pattern}".replace("<str:", "{").replace(">", "}")
@@ -266,6 +266,10 @@ def test_the_openapi_document_lists_every_address(owner: Person):
     assert set(document["paths"]) == routes
     fields = document["components"]["schemas"]["NewInstanceInput"]["properties"]
     assert {"name", "cpus", "disk", "network"} <= set(fields)
+
+
+def test_the_openapi_document_is_made_without_a_warning():
+    call_command("spectacular", "--fail-on-warn", "--validate", "--file", "/dev/null")
 
 
 def test_the_documentation_needs_nothing_from_elsewhere(owner: Person):
