@@ -17,6 +17,8 @@ METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
 
 INTERNAL = any("wsgi_internal" in word for word in sys.argv)
+if INTERNAL:
+    os.environ["SF_INTERNAL"] = "1"  # before the master reads the settings, which the workers inherit
 bind = os.environ.get("BIND", "127.0.0.1:13001" if INTERNAL else "0.0.0.0:13000")
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "16"))
