@@ -29,7 +29,6 @@ class FakeHost:
 
     taken_ports   ports that some stranger on the machine holds
     unreadable    parts that the inventory is to fail to enumerate
-    events        DomainEvents, as the real host queues them
     """
 
     def __init__(
@@ -45,13 +44,29 @@ class FakeHost:
         self._store = FakeStore(path)
         self._sources: dict[str, bytes | Exception] = {}
         self.faults = Faults(seed)
-        self.events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
         self.unreadable: tuple[str, ...] = ()
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
         self.crash_before = self.faults.crash_before
         self.crash_after = self.faults.crash_after
+
+    @property
+    def events(self) -> "queue.SimpleQueue[DomainEvent]":
+        return self._events
+
+    def watch(self) -> None:
+        """Events are queued always."""
+
+    def forget_attempt(self, token: str) -> None:
+        """Nothing here is ever half made."""
+
+    def trim_console_logs(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Holds nothing open."""
 
     @property
     def effects(self) -> list[tuple[str, str]]:
@@ -184,7 +199,7 @@ class FakeHost:
             return "created"
 
         self._change("start_domain", spec.instance, act)
-        self.events.put(DomainEvent(instance=spec.instance, cause="started"))
+        self._events.put(DomainEvent(instance=spec.instance, cause="started"))
 
     def _require_free_ports(self, held: dict[str, Any], ports: list[int]) -> None:
         taken = {port for domain in held["domains"].values() for port in domain["ports"]} | self.taken_ports
@@ -195,7 +210,7 @@ class FakeHost:
     def stop_domain(self, instance: str) -> str:
         change = self._drop("stop_domain", "domains", instance)
         if change == "removed":
-            self.events.put(DomainEvent(instance=instance, cause="cut"))
+            self._events.put(DomainEvent(instance=instance, cause="cut"))
         return change
 
     def suspend_domain(self, instance: str) -> None:
@@ -210,7 +225,7 @@ class FakeHost:
             return "repaired"
 
         self._change(verb, instance, act)
-        self.events.put(DomainEvent(instance=instance, cause=cause))
+        self._events.put(DomainEvent(instance=instance, cause=cause))
 
     def reboot_domain(self, instance: str, hard: bool) -> None:
         self._change("reboot_domain", instance, lambda held: "repaired")
@@ -218,7 +233,7 @@ class FakeHost:
     def end_domain(self, instance: str, cause: str) -> None:
         """The guest shuts itself down (cause "guest"), or its process dies ("crashed")."""
         self._drop("end_domain", "domains", instance)
-        self.events.put(DomainEvent(instance=instance, cause=cause))
+        self._events.put(DomainEvent(instance=instance, cause=cause))
 
     def power_cut(self) -> None:
         """The whole machine restarts: domains, networks and routers are gone, files stay."""

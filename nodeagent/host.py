@@ -8,6 +8,7 @@ an unknown error never undoes anything (EN-9).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, RouterSpec
@@ -148,3 +149,21 @@ class Host(Protocol):
     def inventory(self) -> HostInventory: ...
 
     def capacity(self) -> Capacity: ...
+
+
+class Machine(Host, Protocol):
+    """A host as the node's own processes see it: what happens to it by itself, and housekeeping."""
+
+    @property
+    def events(self) -> "SimpleQueue[DomainEvent]": ...
+
+    def watch(self) -> None:
+        """Queue DomainEvents in `events` from now on; for the one process that reports."""
+
+    def forget_attempt(self, token: str) -> None:
+        """Remove what an attempt that ended with its process left half made (EN-15)."""
+
+    def trim_console_logs(self) -> int:
+        """Hold every console log to its limit (SE-10); how many had grown past it."""
+
+    def close(self) -> None: ...

@@ -3,11 +3,11 @@
 Each call carries a ticket, signed with the serving node's key, for one verb on one object for a few minutes (SE-5). A
 node that cannot be reached raises NodeUnreachable, which is an Unavailable: never to be read as "not there" (HC-22).
 
-    GET    /blobs/UUID?offset=N&length=N         blob.read
-    POST   /uploads/UUID?offset=N                upload.write    the body goes to N, which must be the file's end
-    POST   /uploads/UUID/truncate?offset=N       upload.write
-    GET    /instances/UUID/console?length=N      console.read    the last N bytes; -1: all that is kept
-    DELETE /instances/UUID/console               console.clear
+    GET    /blobs/UUID?offset=N&limit=N          read_blob
+    POST   /uploads/UUID?offset=N                write_upload    the body goes to N, which must not lie past the file's end
+    POST   /uploads/UUID/truncate?offset=N       write_upload
+    GET    /console/UUID?length=N                read_console    the last N bytes; -1: all that is kept
+    DELETE /console/UUID                         clear_console
 """
 
 import http.client
@@ -47,17 +47,16 @@ class NodeUnreachable(Unavailable):
 
 def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
     claims = {
-        "node": str(node.uuid),
         "verb": verb,
         "object": str(subject),
-        "expires": int(time.time()) + settings.BYTES_TICKET_SECONDS,
+        "exp": int(time.time()) + settings.BYTES_TICKET_SECONDS,
     }
     return ticket(node.credential.signing_key, claims)
 
 
 def open_blob(node: Node, blob: uuid.UUID, offset: int, length: int) -> Iterator[bytes]:
     """The bytes of a blob, whose first ones are there when this returns. A body that ends early raises while it is read."""
-    call = Call("GET", f"/blobs/{blob}", "blob.read", blob, {"offset": offset, "length": length})
+    call = Call("GET", f"/blobs/{blob}", "read_blob", blob, {"offset": offset, "limit": length})
     connection, response = _ask(node, call)
     try:
         first = response.read(min(CHUNK, length))
@@ -86,19 +85,19 @@ def _rest(
 
 def append_upload(node: Node, upload: uuid.UUID, offset: int, chunk: bytes) -> None:
     """Raises Conflict when the file does not end at `offset`."""
-    _whole(node, Call("POST", f"/uploads/{upload}", "upload.write", upload, {"offset": offset}, chunk))
+    _whole(node, Call("POST", f"/uploads/{upload}", "write_upload", upload, {"offset": offset}, chunk))
 
 
 def truncate_upload(node: Node, upload: uuid.UUID, offset: int) -> None:
-    _whole(node, Call("POST", f"/uploads/{upload}/truncate", "upload.write", upload, {"offset": offset}))
+    _whole(node, Call("POST", f"/uploads/{upload}/truncate", "write_upload", upload, {"offset": offset}))
 
 
 def read_console(node: Node, instance: uuid.UUID, length: int) -> bytes:
-    return _whole(node, Call("GET", f"/instances/{instance}/console", "console.read", instance, {"length": length}))
+    return _whole(node, Call("GET", f"/console/{instance}", "read_console", instance, {"length": length}))
 
 
 def clear_console(node: Node, instance: uuid.UUID) -> None:
-    _whole(node, Call("DELETE", f"/instances/{instance}/console", "console.clear", instance))
+    _whole(node, Call("DELETE", f"/console/{instance}", "clear_console", instance))
 
 
 def _whole(node: Node, call: Call) -> bytes:
@@ -115,7 +114,7 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     if node.mesh_address is None:
         raise NodeUnreachable(f"node {node.name} has never reported an address")
     connection = http.client.HTTPConnection(node.mesh_address, node.byte_port, timeout=settings.BYTES_CONNECT_SECONDS)
-    headers = {"Authorization": f"Ticket {make_ticket(node, call.verb, call.subject)}"}
+    headers = {"Authorization": f"Bearer {make_ticket(node, call.verb, call.subject)}"}
     try:
         connection.connect()
         connection.sock.settimeout(settings.BYTES_READ_SECONDS)

@@ -12,13 +12,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from nodeagent import wire
-from nodeagent.drivers import disks, fetch
+from nodeagent.drivers import disks, fetch, uploads
 from nodeagent.drivers.image_header import Header, UnsafeImage, read_header
-from nodeagent.drivers.layout import Layout, appearing, flush, remove
+from nodeagent.drivers.layout import Layout, appearing, remove
 from nodeagent.host import BlobFacts, Call, Refused, Retry
 from nodeagent.specs import BlobSource, BlobSpec
 
@@ -59,15 +59,16 @@ class Blobs:
         path = self._layout.upload(upload)
         if not path.exists():
             raise Refused("upload.missing", f"upload {upload} is not on this node")
-        size = path.stat().st_size
-        if spec.size is not None and size < spec.size:
-            raise Retry("upload.incomplete", f"upload {upload} has {size} of {spec.size} bytes")
-        sha512 = _sha512(path, size, call)
-        with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
-            # A second name, so that a crash in between leaves the upload to be adopted again.
-            temporary.hardlink_to(path)
-            facts = self._settle(temporary, spec, call.token, (size, sha512), any_content=True)
-        remove(path)
+        with uploads.held(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if spec.size is not None and size < spec.size:
+                raise Retry("upload.incomplete", f"upload {upload} has {size} of {spec.size} bytes")
+            sha512 = _sha512(file, size, call)
+            with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
+                # A second name, so that a crash in between leaves the upload to be adopted again.
+                temporary.hardlink_to(path)
+                facts = self._settle(temporary, spec, call.token, (size, sha512), any_content=True)
+            remove(path)
         return facts
 
     def remove(self, blob: str) -> str:
@@ -126,21 +127,13 @@ def _copy(opened: fetch.Opened, target: Path, spec: BlobSpec, call: Call) -> tup
     return size, digest.hexdigest()
 
 
-def _sha512(path: Path, size: int, call: Call) -> str:
-    tell, digest = _Teller(call, size), hashlib.sha512()
-    with path.open("rb") as file:
-        for done, chunk in _chunks(file):
-            digest.update(chunk)
-            tell(done)
-    flush(path)
-    return digest.hexdigest()
-
-
-def _chunks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    done = 0
+def _sha512(file: FileIO, size: int, call: Call) -> str:
+    tell, digest, done = _Teller(call, size), hashlib.sha512(), 0
     while chunk := file.read(CHUNK):
         done += len(chunk)
-        yield done, chunk
+        digest.update(chunk)
+        tell(done)
+    return digest.hexdigest()
 
 
 class _Teller:

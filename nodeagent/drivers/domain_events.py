@@ -6,6 +6,7 @@ A callback runs on the loop's thread, so it only puts into a queue and asks libv
 import logging
 import queue
 import threading
+import time
 from typing import Any
 
 import libvirt
@@ -34,6 +35,7 @@ def _turn() -> None:
     while True:
         if libvirt.virEventRunDefaultImpl() < 0:
             _LOG.error("libvirt's event loop failed one turn")
+            time.sleep(1)
 
 
 class Lifecycle:

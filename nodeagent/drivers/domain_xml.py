@@ -22,8 +22,6 @@ TRANSLATION_CACHE_MB = 64
 LOOPBACK = "127.0.0.1"
 # libvirt's cut for VNC, whose protocol knows no longer ones.
 PASSWORD_LENGTH = 8
-BUS_PREFIX = {"sata": "sd", "scsi": "sd", "usb": "sd", "virtio": "vd"}
-Attributes = Mapping[str, str]
 
 ElementTree.register_namespace("sf", METADATA)
 
@@ -64,7 +62,7 @@ def render(spec: InstanceSpec, digest: str, around: Surroundings) -> str:
     _text(SubElement(root, "metadata"), f"{{{METADATA}}}spec", digest)
     _text(root, "memory", spec.memory_mb, unit="MiB")
     _text(root, "vcpu", spec.cpus)
-    _add_firmware(root, spec)
+    _add_firmware(root, spec, around)
     _add_features(root, spec, around)
     SubElement(root, "clock", offset="utc")
     for event, reaction in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
@@ -84,11 +82,12 @@ def _text(parent: Element, tag: str, text: Any, **attributes: str) -> Element:
     return element
 
 
-def _add_firmware(root: Element, spec: InstanceSpec) -> None:
+def _add_firmware(root: Element, spec: InstanceSpec, around: Surroundings) -> None:
     system = SubElement(root, "os", {"firmware": "efi"} if spec.uefi else {})
     _text(system, "type", "hvm", arch="x86_64", machine="q35" if spec.uefi else spec.machine)
     if spec.uefi:
         SubElement(system, "loader", secure="yes" if spec.secure_boot else "no")
+        _text(system, "nvram", around.layout.nvram(spec.instance))
     SubElement(system, "boot", dev="hd")
 
 

@@ -50,6 +50,7 @@ class Domains:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._watching = False
+        self._callback: int | None = None
         self._deadlines = Deadlines("domain.stuck")
         self.events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
 
@@ -64,9 +65,7 @@ class Domains:
 
     def close(self) -> None:
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+            self._drop()
 
     def state(self, instance: str) -> DomainState | None:
         """None when libvirt knows no running domain of that instance."""
@@ -189,9 +188,7 @@ class Domains:
         start_event_loop()
         with self._lock:
             if self._connection is not None and not self._connection.isAlive():
-                with contextlib.suppress(libvirt.libvirtError):
-                    self._connection.close()
-                self._connection = None
+                self._drop()
             if self._connection is None:
                 self._connection = self._connect()
             return self._connection
@@ -202,18 +199,25 @@ class Domains:
         with contextlib.suppress(libvirt.libvirtError):
             connection.setKeepAlive(5, 3)
         if self._watching:
-            self._listen(connection)
+            self._callback = connection.domainEventRegisterAny(
+                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, Lifecycle(self.events), None
+            )
         return connection
 
     def _register(self) -> None:
-        with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self.close()
         self._translated(self._open)
 
-    def _listen(self, connection: Any) -> None:
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, Lifecycle(self.events), None)
+    def _drop(self) -> None:
+        """Let go of the connection; a callback left behind would keep it open for ever."""
+        connection, callback = self._connection, self._callback
+        self._connection = self._callback = None
+        with contextlib.suppress(libvirt.libvirtError):
+            if callback is not None:
+                connection.domainEventDeregisterAny(callback)
+        with contextlib.suppress(libvirt.libvirtError):
+            if connection is not None:
+                connection.close()
 
     def _is_alive(self) -> bool:
         return self._connection is not None and bool(self._connection.isAlive())

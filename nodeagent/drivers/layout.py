@@ -52,6 +52,9 @@ class Layout:
     def console_log(self, instance: str) -> Path:
         return self.instance(instance) / "console.log"
 
+    def nvram(self, instance: str) -> Path:
+        return self.instance(instance) / "nvram.fd"
+
     def known_instances(self) -> list[str]:
         """Every instance with files. Raises OSError when the folder cannot be read."""
         return sorted(entry.name for entry in os.scandir(self.instances) if UUID.match(entry.name))

@@ -1,5 +1,6 @@
 """What this machine is: its size, the MTU of a bridge, the networks on a device, which port is free."""
 
+import errno
 import ipaddress
 import os
 import shutil
@@ -13,6 +14,8 @@ from nodeagent.host import Capacity
 # Left to the host's own programs when the operator names no share: 1 GiB of memory, 10 GiB or a tenth of the disk.
 RESERVED_MEMORY_MB = 1024
 RESERVED_DISK_GB = 10
+ROUTES = Path("/proc/net/route")
+FIRMWARE = Path("/usr/share/qemu/firmware")
 
 
 def capacity(share: Share, state: Path, acceleration: str) -> Capacity:
@@ -46,10 +49,15 @@ def device_mtu(device: str) -> int | None:
         return None
 
 
-def networks_on(device: str) -> list[ipaddress.IPv4Network]:
+def has_uefi() -> bool:
+    """Whether a firmware for UEFI guests is installed (Debian's package ovmf)."""
+    return any(FIRMWARE.glob("*ovmf*.json")) or any(FIRMWARE.glob("*edk2-x86_64*.json"))
+
+
+def networks_on(device: str, table: Path = ROUTES) -> list[ipaddress.IPv4Network]:
     """The IPv4 networks that the kernel reaches directly over the device, as the routing table has them."""
     found = []
-    for line in Path("/proc/net/route").read_text().splitlines()[1:]:
+    for line in table.read_text().splitlines()[1:]:
         name, destination, gateway, *rest = line.split()
         if name == device and int(gateway, 16) == 0:
             address, mask = (socket.inet_ntoa(struct.pack("=L", int(text, 16))) for text in (destination, rest[4]))
@@ -58,12 +66,12 @@ def networks_on(device: str) -> list[ipaddress.IPv4Network]:
 
 
 def is_free(address: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """False when somebody else listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
             probe.listen(1)
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True

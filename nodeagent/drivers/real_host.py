@@ -165,6 +165,7 @@ class RealHost:
         return self._domains.state(instance)
 
     def start_domain(self, spec: InstanceSpec, digest: str) -> None:
+        _require_supported(spec)
         for disk in spec.disks:
             self._disks.verify_chain(spec.instance, disk)
         self._layout.instance(spec.instance).mkdir(exist_ok=True, mode=0o711)
@@ -262,3 +263,11 @@ class RealHost:
             deny=[own, *machine.networks_on(self._config.mesh_device)],
             proxy=self._config.fetch_proxy,
         )
+
+
+def _require_supported(spec: InstanceSpec) -> None:
+    """Raises Refused for what the libvirt and QEMU of this node have not."""
+    if spec.uefi and not machine.has_uefi():
+        raise Refused("instance.unsupported", "no UEFI firmware is installed on this node (package ovmf)")
+    if any(disk.bus == "nvme" for disk in spec.disks):
+        raise Refused("instance.unsupported", "this node's libvirt has no NVMe disks")

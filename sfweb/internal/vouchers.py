@@ -1,16 +1,14 @@
 """What a node may fetch for a step that it works on: the step's secrets (SE-3) and tickets to read from peers (SE-5)."""
 
-import time
+import base64
 import uuid
 from typing import Any
 
-from nodeagent.wire import ticket
 from sfweb.domain.lookup import as_uuid
 from sfweb.errors import NotFound
-from sfweb.models import BlobLocation, Instance, Metadata, Node, NodeCredential, Step
+from sfweb.models import BlobLocation, Instance, Metadata, Node, Step
 from sfweb.models.state import StepState
-
-TICKET_SECONDS = 600
+from sfweb.node_bytes import make_ticket
 
 
 def step_secrets(node: Node, token: uuid.UUID) -> dict[str, Any]:
@@ -23,7 +21,7 @@ def step_secrets(node: Node, token: uuid.UUID) -> dict[str, Any]:
     return {
         "hostname": instance.name,
         "ssh_key": instance.ssh_key,
-        "user_data": instance.user_data,
+        "user_data": base64.b64decode(instance.user_data).decode(errors="replace") if instance.user_data else None,
         "metadata": dict(rows.values_list("key", "value")),
     }
 
@@ -33,19 +31,11 @@ def blob_ticket(node: Node, token: str, blob: str, peer: str) -> dict[str, Any]:
     step = _open_step(node, token)
     if step.object_type != "blob" or str(step.object_uuid) != blob:
         raise NotFound("this step is not about that blob")
-    holder = Node.objects.filter(pk=as_uuid(peer)).first()
+    holder = Node.objects.select_related("credential").filter(pk=as_uuid(peer)).first()
     if holder is None or not BlobLocation.objects.filter(blob_id=blob, node=holder).exists():
         raise NotFound("that node does not hold the blob")
-    return reading_ticket(holder, f"blobs/{blob}", str(node.pk))
-
-
-def reading_ticket(holder: Node, path: str, reader: str, verb: str = "read") -> dict[str, Any]:
-    """A short-lived ticket for one object on the holder's byte server, signed with the holder's key."""
-    key = NodeCredential.objects.values_list("signing_key", flat=True).get(node=holder)
-    kind, _, identity = path.partition("/")
-    claims = {"object": f"{kind}/{identity}", "verb": verb, "reader": reader, "exp": time.time() + TICKET_SECONDS}
-    url = f"http://{holder.mesh_address}:{holder.byte_port}/{path}"
-    return {"url": url, "ticket": ticket(key, claims)}
+    url = f"http://{holder.mesh_address}:{holder.byte_port}/blobs/{blob}"
+    return {"url": url, "ticket": make_ticket(holder, "read_blob", uuid.UUID(blob))}
 
 
 def _open_step(node: Node, token: str) -> Step:

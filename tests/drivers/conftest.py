@@ -1,13 +1,12 @@
 """Fixtures of the drivers' tests. The folder `inside` is run by test_real_guest.py in namespaces of its own."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.drivers.netlab import Lab, Network, Node
 
-collect_ignore = [] if os.getpid() < 10 else ["inside"]
+collect_ignore = ["inside"]
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,11 @@ WAITING = '"$@" & wait $!'
 def test_a_guest_lives_its_life_on_a_private_hypervisor() -> None:
     namespaces = ["unshare", "--net", "--uts", "--mount", "--propagation", "private", "--pid", "--fork"]
     arguments = [*namespaces, "--kill-child", "--mount-proc", "sh", "-c", WAITING, "sh"]
-    tests = [sys.executable, "-m", "pytest", "-q", "-s", "-x", "-p", "no:django", "-o", "addopts=", "-c", "/dev/null"]
+    # Without this repository's pytest settings and outer conftest files, which are about databases and ignore the folder.
+    apart = ["-c", "/dev/null", "--rootdir", str(ROOT), "--confcutdir", str(INSIDE), "-p", "no:django"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-s", "-x", *apart, "-p", "no:cacheprovider", "-W", "error"]
     done = subprocess.run(
-        [*arguments, *tests, "--rootdir", str(ROOT), "-p", "no:cacheprovider", "-W", "error", str(INSIDE)],
+        [*arguments, *tests, str(INSIDE)],
         cwd=ROOT,
         capture_output=True,
         text=True,

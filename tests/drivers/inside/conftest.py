@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import libvirt
 import pytest
 
 from lab import guest_image
@@ -69,8 +68,31 @@ def run(*command: str) -> None:
     subprocess.run(command, check=True)
 
 
+class Libvirtd:
+    """The daemon; `start` again after `kill` finds the guests that lived on."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        socket_path = Path("/run/libvirt/libvirt-sock")
+        socket_path.unlink(missing_ok=True)
+        with self._output.open("ab") as output:
+            self._process = subprocess.Popen(["libvirtd"], stdout=output, stderr=output)
+        end = time.monotonic() + 20
+        while not socket_path.exists():
+            assert self._process.poll() is None and time.monotonic() < end, self._output.read_text()
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(20)
+
+
 @pytest.fixture(scope="session")
-def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
+def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Libvirtd]:
     """libvirtd with folders of its own; QEMU's features, which take seconds to ask for, are kept between runs."""
     folders = tmp_path_factory.mktemp("libvirt")
     (CACHE / "libvirt").mkdir(parents=True, exist_ok=True)
@@ -86,15 +108,10 @@ def libvirtd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Po
         run("mount", "--bind", str(source), place)
     (folders / "etc" / "libvirtd.conf").write_text(LIBVIRTD)
     (folders / "etc" / "qemu.conf").write_text(QEMU)
-    with (folders / "output").open("wb") as output:
-        process = subprocess.Popen(["libvirtd"], stdout=output, stderr=output)
-    end = time.monotonic() + 20
-    while not Path("/run/libvirt/libvirt-sock").exists():
-        assert process.poll() is None and time.monotonic() < end, (folders / "output").read_text()
-        time.sleep(0.05)
-    yield process
-    process.terminate()
-    process.wait(20)
+    daemon = Libvirtd(folders / "output")
+    daemon.start()
+    yield daemon
+    daemon.kill()
 
 
 @pytest.fixture(scope="session")
@@ -105,23 +122,21 @@ def network() -> None:
     run("ip", "addr", "add", f"{MESH_ADDRESS}/24", "dev", "lo")
     run("ip", "link", "add", f"br-vxlan-{VNI:06x}", "mtu", str(MTU), "type", "bridge")
     run("ip", "link", "set", f"br-vxlan-{VNI:06x}", "up")
+    run("ip", "addr", "add", "10.0.0.1/24", "dev", f"br-vxlan-{VNI:06x}")
 
 
 @pytest.fixture(scope="session")
-def host(
-    libvirtd: subprocess.Popen[bytes], network: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RealHost]:
-    state = tmp_path_factory.mktemp("state")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="session")
+def host(libvirtd: Libvirtd, network: None, state: Path) -> Iterator[RealHost]:
     config = Config(name="n1", mesh_address=MESH_ADDRESS, state_dir=str(state), libvirt_uri="qemu:///system")
     real = RealHost(config, StillNet())
     real.watch()
     yield real
     real.close()
-
-
-@pytest.fixture(scope="session")
-def state(host: RealHost) -> Path:
-    return host._config.state
 
 
 @pytest.fixture(scope="session")
@@ -134,8 +149,8 @@ def image(host: RealHost, state: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def connection(host: RealHost) -> Iterator[libvirt.virConnect]:
-    """The test's own eyes on libvirt."""
-    own = libvirt.open("qemu:///system")
-    yield own
-    own.close()
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The private key whose public half the guest's config drive has."""
+    path = tmp_path_factory.mktemp("ssh") / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path))
+    return path

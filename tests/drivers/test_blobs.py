@@ -1,0 +1,162 @@
+"""Blobs become visible only whole and verified, and stay as they came (SE-5, SE-9, EN-15)."""
+
+import errno
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodeagent.drivers import blobs as blobs_module
+from nodeagent.drivers import fetch
+from nodeagent.drivers.blobs import Blobs
+from nodeagent.drivers.layout import Layout
+from nodeagent.host import BlobFacts, Refused, Retry
+from nodeagent.specs import BlobSource, BlobSpec
+from tests.drivers.images import Served, qcow2, web_server
+from tests.node_specs import BLOB, UPLOAD, RecordingCall, blob_spec, sha512
+
+CONTENT = bytes(range(256)) * 8192
+POLICY = fetch.Policy(allow=[ipaddress.ip_network("127.0.0.0/8")])
+
+
+@pytest.fixture
+def web() -> Iterator[Served]:
+    with web_server() as served:
+        served.answers["/image"] = (200, {}, CONTENT)
+        yield served
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    layout.prepare()
+    return layout
+
+
+@pytest.fixture
+def store(layout: Layout) -> Blobs:
+    return Blobs(layout, lambda: POLICY)
+
+
+def from_url(web: Served, path: str = "/image", **changes: object) -> BlobSpec:
+    return blob_spec(source=BlobSource(url=web.url(path)), **changes)
+
+
+def refusal(store: Blobs, spec: BlobSpec, call: RecordingCall | None = None) -> str:
+    with pytest.raises((Refused, Retry)) as caught:
+        store.fetch(spec, spec.source, call or RecordingCall())
+    return str(caught.value.code)  # type: ignore[attr-defined]
+
+
+def is_empty(layout: Layout) -> bool:
+    return list(layout.blobs.iterdir()) == []
+
+
+def test_a_fetched_blob_is_read_only_and_knows_its_facts(store: Blobs, layout: Layout, web: Served) -> None:
+    spec, call = from_url(web), RecordingCall()
+    facts = store.fetch(spec, spec.source, call)
+    assert facts == BlobFacts(size=len(CONTENT), sha512=sha512(CONTENT), format="raw", virtual_size=len(CONTENT))
+    assert store.facts(BLOB) == facts
+    assert layout.blob(BLOB).read_bytes() == CONTENT
+    assert layout.blob(BLOB).stat().st_mode & 0o777 == 0o444
+    assert sorted(path.name for path in layout.blobs.iterdir()) == [BLOB, f"{BLOB}.json"]
+    assert call.percents and all(0 <= percent < 100 for percent in call.percents)
+
+
+@pytest.mark.parametrize("known", [{"sha512": "00" * 64}, {"size": len(CONTENT) + 1}, {"size": 5}])
+def test_se5_other_content_than_is_known_is_refused_and_forgotten(
+    store: Blobs, layout: Layout, web: Served, known: dict[str, object]
+) -> None:
+    assert refusal(store, from_url(web, **known)) in ("fetch.checksum", "fetch.size")
+    assert is_empty(layout)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"<html><body>login please</body></html>", "blob.not_an_image"),
+        (b"", "blob.not_an_image"),
+        (qcow2(), "blob.not_an_image"),
+        (qcow2(backing=b"/etc/shadow"), "blob.unsafe"),
+        (qcow2(encryption=1), "blob.unsafe"),
+        (qcow2(size=2**50), "blob.unsafe"),
+    ],
+)
+def test_se9_what_is_no_safe_image_does_not_stay(
+    store: Blobs, layout: Layout, web: Served, content: bytes, expected: str
+) -> None:
+    web.answers["/bad"] = (200, {}, content)
+    assert refusal(store, from_url(web, "/bad")) == expected
+    assert is_empty(layout)
+
+
+def test_en9_a_body_that_ends_early_is_transient(store: Blobs, layout: Layout, web: Served) -> None:
+    web.answers["/short"] = (200, {"Content-Length": "5000"}, b"x" * 100)
+    assert refusal(store, from_url(web, "/short")) == "fetch.short_body"
+    assert is_empty(layout)
+
+
+def test_a_body_of_unknown_length_is_taken_to_its_end(store: Blobs, web: Served) -> None:
+    web.answers["/endless"] = (200, {"Content-Length": ""}, CONTENT)
+    spec = from_url(web, "/endless")
+    assert store.fetch(spec, spec.source, RecordingCall()).size == len(CONTENT)
+
+
+def test_en14_a_cancelled_fetch_leaves_nothing(store: Blobs, layout: Layout, web: Served) -> None:
+    assert refusal(store, from_url(web), RecordingCall(cancel_at=0)) == "cancelled"
+    assert is_empty(layout)
+
+
+def test_a_full_disk_is_said(store: Blobs, layout: Layout, web: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(blobs_module, "_copy", full)
+    assert refusal(store, from_url(web)) == "disk.full"
+    assert is_empty(layout)
+
+
+def test_se5_a_copy_from_a_peer_uses_a_ticket_and_is_verified(store: Blobs, web: Served) -> None:
+    call = RecordingCall(ticket=(web.url("/image"), "ticket"))
+    spec = blob_spec(source=BlobSource(peer="n2"), size=len(CONTENT), sha512=sha512(CONTENT))
+    assert store.fetch(spec, spec.source, call).sha512 == sha512(CONTENT)
+    assert call.peers == [(BLOB, "n2")]
+
+
+def test_an_upload_becomes_the_blob_and_is_no_upload_any_more(store: Blobs, layout: Layout) -> None:
+    layout.upload(UPLOAD).write_bytes(CONTENT)
+    facts = store.adopt(UPLOAD, blob_spec(size=len(CONTENT), sha512=sha512(CONTENT)), RecordingCall())
+    assert (facts.sha512, layout.upload(UPLOAD).exists()) == (sha512(CONTENT), False)
+    assert layout.blob(BLOB).stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"), [({"size": 10}, "upload.incomplete"), ({"sha512": "0"}, "fetch.checksum")]
+)
+def test_an_upload_that_does_not_fit_stays_an_upload(
+    store: Blobs, layout: Layout, spec: dict[str, object], expected: str
+) -> None:
+    layout.upload(UPLOAD).write_bytes(b"12345")
+    with pytest.raises((Refused, Retry)) as caught:
+        store.adopt(UPLOAD, blob_spec(**spec), RecordingCall())
+    assert caught.value.code == expected  # type: ignore[attr-defined]
+    assert layout.upload(UPLOAD).read_bytes() == b"12345"
+    assert is_empty(layout)
+
+
+def test_an_upload_that_is_not_here_is_refused(store: Blobs) -> None:
+    with pytest.raises(Refused) as caught:
+        store.adopt(UPLOAD, blob_spec(), RecordingCall())
+    assert caught.value.code == "upload.missing"
+
+
+def test_a_blob_without_its_sidecar_or_of_another_size_is_not_there(store: Blobs, layout: Layout, web: Served) -> None:
+    spec = from_url(web)
+    store.fetch(spec, spec.source, RecordingCall())
+    layout.blob(BLOB).chmod(0o644)
+    layout.blob(BLOB).write_bytes(b"cut")
+    assert store.facts(BLOB) is None
+    layout.blob_facts(BLOB).unlink()
+    assert store.facts(BLOB) is None
+    assert [store.remove(BLOB), store.remove(BLOB)] == ["removed", "unchanged"]

@@ -1,0 +1,180 @@
+"""RealHost where no hypervisor answers: what it holds, what it offers, and that silence is never absence (HC-22)."""
+
+import ipaddress
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nodeagent.config import Config, Share
+from nodeagent.drivers import machine
+from nodeagent.drivers.real_host import RealHost
+from nodeagent.fake_host import FakeHost
+from nodeagent.host import Call, Machine, Refused, Retry
+from nodeagent.specs import BlobSource, NetworkSpec, RouterSpec
+from tests.node_specs import (
+    BLOB,
+    INSTANCE,
+    NETWORK,
+    UPLOAD,
+    RecordingCall,
+    blob_spec,
+    disk_spec,
+    instance_spec,
+    network_spec,
+)
+
+
+@dataclass
+class RecordingNet:
+    networks: Mapping[str, int] = field(default_factory=lambda: {NETWORK: 100})
+    routers: Mapping[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ("br-vxlan-0000ff",)
+    error: Exception | None = None
+
+    def ensure_network(self, spec: NetworkSpec) -> str:
+        return f"ensured {spec.vni}"
+
+    def remove_network(self, network: str, vni: int) -> str:
+        return f"removed {vni}"
+
+    def ensure_router(self, spec: RouterSpec) -> str:
+        return f"ensured {spec.vni}"
+
+    def remove_router(self, network: str, vni: int) -> str:
+        return f"removed {vni}"
+
+    def inventory(self) -> "RecordingNet":
+        if self.error:
+            raise self.error
+        return self
+
+
+@pytest.fixture
+def net() -> RecordingNet:
+    return RecordingNet()
+
+
+@pytest.fixture
+def host(tmp_path: Path, net: RecordingNet) -> RealHost:
+    config = Config(
+        name="n1",
+        mesh_address="127.0.0.1",
+        state_dir=str(tmp_path),
+        libvirt_uri="qemu+unix:///system?socket=/nonexistent/sock",
+        share=Share(cpus=3, memory_mb=2048, disk_gb=7),
+    )
+    return RealHost(config, net, acceleration="tcg")
+
+
+def test_real_and_fake_are_one_kind_of_machine(host: RealHost) -> None:
+    machines: list[Machine] = [host, FakeHost()]
+    call: Call = RecordingCall()
+    for each in machines:
+        each.forget_attempt(call.token)
+        assert each.events.empty() and each.trim_console_logs() == 0
+        each.close()
+
+
+def test_network_verbs_go_to_the_hand_on_the_net(host: RealHost) -> None:
+    assert (host.ensure_network(network_spec()), host.remove_network(NETWORK, 7)) == ("ensured 100", "removed 7")
+
+
+def test_hc22_a_silent_hypervisor_makes_the_inventory_incomplete(host: RealHost, tmp_path: Path) -> None:
+    (tmp_path / "instances" / INSTANCE).mkdir()
+    seen = host.inventory()
+    assert seen.unreadable == ("instances", "br-vxlan-0000ff")
+    assert (seen.instances, seen.networks, seen.blobs) == ({}, {NETWORK: 100}, {})
+    with pytest.raises(Retry):
+        host.domain(INSTANCE)
+
+
+def test_hc22_so_does_a_silent_net_and_an_unreadable_folder(host: RealHost, net: RecordingNet, tmp_path: Path) -> None:
+    net.error = ConnectionRefusedError()
+    (tmp_path / "blobs").rmdir()
+    assert set(host.inventory().unreadable) == {"instances", "networks", "blobs"}
+
+
+def test_a_blob_lives_here_from_upload_to_removal(host: RealHost, tmp_path: Path) -> None:
+    (tmp_path / "uploads" / UPLOAD).write_bytes(bytes(4096))
+    facts = host.adopt_upload(UPLOAD, blob_spec(), RecordingCall())
+    assert (host.blob(BLOB), host.inventory().blobs) == (facts, {BLOB: 4096})
+    assert [host.remove_blob(BLOB), host.remove_blob(BLOB)] == ["removed", "unchanged"]
+
+
+def test_se8_loopback_is_no_place_to_fetch_from(host: RealHost) -> None:
+    source = BlobSource(url="http://127.0.0.1:1/image")
+    with pytest.raises(Refused) as caught:
+        host.fetch_blob(blob_spec(source=source), source, RecordingCall())
+    assert caught.value.code == "fetch.forbidden"
+
+
+def test_a_start_without_its_disk_or_bridge_changes_nothing(host: RealHost) -> None:
+    with pytest.raises(FileNotFoundError):
+        host.start_domain(instance_spec(), "digest")
+    with pytest.raises(Retry) as caught:
+        host.start_domain(instance_spec(disks=()), "digest")
+    assert caught.value.code == "network.missing"
+
+
+def test_the_share_is_what_the_node_offers(host: RealHost) -> None:
+    offered = host.capacity()
+    assert (offered.cpus, offered.memory_mb, offered.disk_gb) == (3, 2048, 7)
+    assert offered.extra["acceleration"] == "tcg"
+
+
+def test_without_a_share_it_offers_the_machine_less_a_reserve(tmp_path: Path) -> None:
+    offered = machine.capacity(Share(), tmp_path, "kvm")
+    assert offered.cpus >= 1
+    assert 0 < offered.memory_mb <= machine._memory_mb() - machine.RESERVED_MEMORY_MB
+    assert 0 <= offered.disk_gb < shutil.disk_usage(tmp_path).total // 2**30
+
+
+def test_en15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:
+    (tmp_path / "blobs" / f".{BLOB}.t1").touch()
+    host.forget_attempt("t1")
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_se10_every_console_log_is_held_to_its_limit(host: RealHost, tmp_path: Path) -> None:
+    log = tmp_path / "instances" / INSTANCE / "console.log"
+    log.parent.mkdir()
+    log.write_bytes(bytes(3 * 2**20))
+    assert (host.trim_console_logs(), host.trim_console_logs()) == (1, 0)
+
+
+def test_a_port_is_free_until_somebody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert machine.is_free("127.0.0.1", port) is False
+    assert machine.is_free("127.0.0.1", port) is True
+
+
+def test_the_mtu_is_read_from_the_kernel_and_absence_is_told() -> None:
+    assert machine.device_mtu("lo") == 65536
+    assert machine.device_mtu("no-such-device") is None
+
+
+def test_se8_the_underlay_is_read_from_the_routing_table(tmp_path: Path) -> None:
+    table = tmp_path / "route"
+    table.write_text(
+        "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        "eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+    )
+    assert machine.networks_on("eth0", table) == [ipaddress.IPv4Network("10.0.0.0/24")]
+    assert machine.networks_on("eth2", table) == []
+
+
+@pytest.mark.parametrize("changes", [{"uefi": True}, {"disks": (disk_spec(device="nvme0n1", bus="nvme"),)}])
+def test_what_this_node_cannot_give_is_refused(
+    host: RealHost, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "FIRMWARE", Path("/nonexistent"))
+    with pytest.raises(Refused) as caught:
+        host.start_domain(instance_spec(**changes), "digest")
+    assert caught.value.code == "instance.unsupported"
