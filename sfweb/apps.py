@@ -11,4 +11,4 @@ class SfwebConfig(AppConfig):
 
 
 class SteadyfistAdminConfig(AdminConfig):
-    default_site = "sfweb.admin.site.SteadyfistSite"
+    default_site = "sfweb.adminsite.SteadyfistSite"

@@ -6,14 +6,20 @@ request (the public client would send a POST twice). Metrics of all workers are 
 
 import os
 import shutil
+import sys
 import tempfile
 from typing import Any
+
+from sfweb.logs import configuration
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
 
-bind = os.environ.get("BIND", "0.0.0.0:13000")
+INTERNAL = any("wsgi_internal" in word for word in sys.argv)
+if INTERNAL:
+    os.environ["SF_INTERNAL"] = "1"  # before the master reads the settings, which the workers inherit
+bind = os.environ.get("BIND", "127.0.0.1:13001" if INTERNAL else "0.0.0.0:13000")
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "16"))
 worker_class = "gthread"
@@ -21,6 +27,7 @@ timeout = 300
 graceful_timeout = 55
 keepalive = 75
 accesslog = None
+logconfig_dict = configuration(os.environ.get("LOG_LEVEL", "INFO"))
 control_socket_disable = True
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 limit_request_line = 8190
@@ -32,7 +39,7 @@ def when_ready(server: Any) -> None:
     django.setup()
     from sfweb.metrics import serve_metrics
 
-    serve_metrics(13003)
+    serve_metrics(13005 if INTERNAL else 13003)
 
 
 def post_worker_init(worker: Any) -> None:

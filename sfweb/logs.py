@@ -19,7 +19,8 @@ SECRET_NAMES = re.compile(
     r"(^|_)(key|secret|password|passwd|token|nonce|digest|authorization|cookie|user_data|ssh_key|ticket)s?$",
     re.IGNORECASE,
 )
-_SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:)[^\s@\"']+")
+PLAIN_NAMES = frozenset({"object_key", "queued_key", "running_key", "active_key"})
+_SECRET_TEXT = re.compile(r"(?i)(bearer\s+|sfk_|://[^\s:/@]*:(?=[^\s/]*@))[^\s@\"']+")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -27,7 +28,7 @@ def redact(value: Any, name: str = "") -> Any:
     """`value` with everything masked that its name or its own shape shows to be a secret."""
     if isinstance(value, dict):
         return {key: redact(member, str(key)) for key, member in value.items()}
-    if value and SECRET_NAMES.search(name):
+    if value and name not in PLAIN_NAMES and SECRET_NAMES.search(name):
         return MASK
     if isinstance(value, list | tuple):
         return [redact(member) for member in value]
@@ -70,6 +71,7 @@ def configuration(level: str) -> dict[str, Any]:
             "django.server": {"level": "WARNING", "propagate": True, "handlers": []},
             # a refused request is an answer, not an incident
             "django.request": {"level": "ERROR", "propagate": True, "handlers": []},
+            "gunicorn.error": {"level": level, "propagate": True, "handlers": []},
             "health_check": {"level": "ERROR", "propagate": True, "handlers": []},
         },
     }

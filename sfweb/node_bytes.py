@@ -3,11 +3,11 @@
 Each call carries a ticket, signed with the serving node's key, for one verb on one object for a few minutes (SE-5). A
 node that cannot be reached raises NodeUnreachable, which is an Unavailable: never to be read as "not there" (HC-22).
 
-    GET    /blobs/UUID?offset=N&limit=N          read_blob
-    POST   /uploads/UUID?offset=N                write_upload    the body goes to N, which must not lie past the file's end
-    POST   /uploads/UUID/truncate?offset=N       write_upload
-    GET    /console/UUID?length=N                read_console    the last N bytes; -1: all that is kept
-    DELETE /console/UUID                         clear_console
+    read_blob      GET    /blobs/UUID?offset=N&limit=N
+    write_upload   POST   /uploads/UUID?offset=N            409 when that leaves a gap
+                   POST   /uploads/UUID/truncate?offset=N
+    read_console   GET    /console/UUID[?length=N]          the last N bytes, without it all that is kept
+    clear_console  DELETE /console/UUID
 """
 
 import http.client
@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 
 from nodeagent.wire import ticket
-from sfweb.errors import Conflict, NotFound, Unavailable
+from sfweb.errors import Conflict, NoCapacity, NotFound, Unavailable
 from sfweb.models import Node
 
 CHUNK = 256 * 1024
@@ -29,14 +29,19 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True)
 class Call:
-    """One request to a byte server; `subject` is the object that its ticket is for."""
+    """One request to a byte server; `kind` and `subject` are the first parts of its address, `verb` is the ticket's."""
 
     method: str
-    path: str
-    verb: str
+    kind: str
     subject: uuid.UUID
+    verb: str
     query: Mapping[str, int] = field(default_factory=dict)
     body: bytes | None = None
+    part: str = ""
+
+    @property
+    def address(self) -> str:
+        return f"/{self.kind}/{self.subject}{self.part}?{urlencode(self.query)}"
 
 
 class NodeUnreachable(Unavailable):
@@ -46,20 +51,16 @@ class NodeUnreachable(Unavailable):
 
 
 def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
-    claims = {
-        "verb": verb,
-        "object": str(subject),
-        "exp": int(time.time()) + settings.BYTES_TICKET_SECONDS,
-    }
+    claims = {"object": str(subject), "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
     return ticket(node.credential.signing_key, claims)
 
 
 def open_blob(node: Node, blob: uuid.UUID, offset: int, length: int) -> Iterator[bytes]:
     """The bytes of a blob, whose first ones are there when this returns. A body that ends early raises while it is read."""
-    call = Call("GET", f"/blobs/{blob}", "read_blob", blob, {"offset": offset, "limit": length})
+    call = Call("GET", "blobs", blob, "read_blob", {"offset": offset, "limit": length})
     connection, response = _ask(node, call)
     try:
-        first = response.read(min(CHUNK, length))
+        first = response.read1(min(CHUNK, length))
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise NodeUnreachable(f"node {node.name} broke off: {error}") from error
@@ -76,7 +77,7 @@ def _rest(
         left = length - len(first)
         yield first
         while left > 0:
-            chunk = response.read(min(CHUNK, left))
+            chunk = response.read1(min(CHUNK, left))
             if not chunk:
                 raise ConnectionError("the node's answer ended early")  # breaks the client's connection as well
             left -= len(chunk)
@@ -84,20 +85,21 @@ def _rest(
 
 
 def append_upload(node: Node, upload: uuid.UUID, offset: int, chunk: bytes) -> None:
-    """Raises Conflict when the file does not end at `offset`."""
-    _whole(node, Call("POST", f"/uploads/{upload}", "write_upload", upload, {"offset": offset}, chunk))
+    """Raises Conflict when the file ends before `offset`."""
+    _whole(node, Call("POST", "uploads", upload, "write_upload", {"offset": offset}, chunk))
 
 
 def truncate_upload(node: Node, upload: uuid.UUID, offset: int) -> None:
-    _whole(node, Call("POST", f"/uploads/{upload}/truncate", "write_upload", upload, {"offset": offset}))
+    _whole(node, Call("POST", "uploads", upload, "write_upload", {"offset": offset}, part="/truncate"))
 
 
 def read_console(node: Node, instance: uuid.UUID, length: int) -> bytes:
-    return _whole(node, Call("GET", f"/console/{instance}", "read_console", instance, {"length": length}))
+    """The last `length` bytes; all that is kept when it is negative."""
+    return _whole(node, Call("GET", "console", instance, "read_console", {"length": length} if length >= 0 else {}))
 
 
 def clear_console(node: Node, instance: uuid.UUID) -> None:
-    _whole(node, Call("DELETE", f"/console/{instance}", "clear_console", instance))
+    _whole(node, Call("DELETE", "console", instance, "clear_console"))
 
 
 def _whole(node: Node, call: Call) -> bytes:
@@ -118,7 +120,7 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     try:
         connection.connect()
         connection.sock.settimeout(settings.BYTES_READ_SECONDS)
-        connection.request(call.method, f"{call.path}?{urlencode(call.query)}", call.body, headers)
+        connection.request(call.method, call.address, call.body, headers)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
@@ -131,4 +133,4 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     raise NodeUnreachable(f"node {node.name} answers {response.status}")
 
 
-_REFUSALS = {404: NotFound, 409: Conflict}
+_REFUSALS = {404: NotFound, 409: Conflict, 507: NoCapacity}

@@ -93,12 +93,14 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "sfweb.middleware.RequestIdentity",
+    "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "sfweb.urls_internal" if _flag("SF_INTERNAL") else "sfweb.urls"
 WSGI_APPLICATION = "sfweb.wsgi.application"

@@ -8,5 +8,8 @@ urlpatterns = [
     path("livez", answer_livez),
     path("readyz", answer_readyz),
     path("healthz", answer_readyz),
-    path("internal/", include("sfweb.internal.urls")),
+    path("", include("sfweb.internal.urls")),
 ]
+handler400 = "sfweb.api.errors.bad_request"
+handler404 = "sfweb.api.errors.page_not_found"
+handler500 = "sfweb.api.errors.server_error"

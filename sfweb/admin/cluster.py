@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django_celery_beat.models import PeriodicTask
 
-from sftasks.schedule import RECONCILERS
+from sftasks.schedule import RECONCILERS, task_name
 from sfweb.admin.pages import ReadOnlyPage, for_each
 from sfweb.domain.nodes import cordon
 
@@ -73,7 +73,7 @@ class SchemaPage(ReadOnlyPage):
 class PeriodicTaskForm(forms.ModelForm):
     """Only our own reconcilers, only on an interval: a row of this table could otherwise run any task (SE-17)."""
 
-    task = forms.ChoiceField(choices=[(name, name) for name in sorted(RECONCILERS)])
+    task = forms.ChoiceField(choices=[(task_name(name), name) for name in sorted(RECONCILERS)])
 
     class Meta:
         model = PeriodicTask

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from sfweb.api.base import ApiView, Input, Nothing, Number, Page, SystemView, Text, page, seconds, takes
 from sfweb.domain.lookup import find_blob, find_node, may_read_blob
 from sfweb.domain.metadata import metadata_of
-from sfweb.errors import Invalid, NotReady, Unavailable
+from sfweb.errors import Invalid, NotReady, SteadyfistError, Unavailable
 from sfweb.models import ArtifactVersion, Blob, BlobLocation, Disk, Node
 from sfweb.models.state import State
 from sfweb.node_bytes import open_blob
@@ -153,6 +153,6 @@ def _from_a_holder(blob: Blob, offset: int, length: int) -> Iterator[bytes]:
     for node in holders.order_by("-last_seen", "uuid"):
         try:
             return open_blob(node, blob.uuid, offset, length)
-        except Unavailable:
+        except SteadyfistError:  # its own "not found" too: the rows say that it holds the blob
             continue
     raise Unavailable(f"no node that holds blob {blob.uuid} answers")

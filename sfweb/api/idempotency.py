@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -33,9 +33,10 @@ def once(request: Request, given: dict[str, Any], answer: Callable[[], Response]
     body = json.dumps(given, sort_keys=True).encode()
     digest = hmac.new(settings.SECRET_KEY.encode(), body, hashlib.sha256).hexdigest()
     try:
-        row = IdempotencyKey.objects.create(
-            namespace_id=request.user.namespace_uuid, key=key, path=request.path[:255], body_digest=digest
-        )
+        with transaction.atomic():
+            row = IdempotencyKey.objects.create(
+                namespace_id=request.user.namespace_uuid, key=key, path=request.path[:255], body_digest=digest
+            )
     except IntegrityError:
         return _again(request, key, digest)
     return _first(row, answer)

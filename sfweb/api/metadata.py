@@ -11,6 +11,7 @@ from sfweb.api.auth import IsCaller, IsSystem
 from sfweb.api.base import ApiView, Input, Nothing, takes
 from sfweb.domain import lookup
 from sfweb.domain.callers import Caller
+from sfweb.domain.events import Target
 from sfweb.domain.metadata import delete_metadata, metadata_of, set_metadata
 from sfweb.errors import Invalid
 
@@ -52,6 +53,10 @@ class MetadataView(ApiView):
     def owner(self) -> Owner:
         return OWNERS[self.plural]
 
+    def target(self, ref: str) -> Target:
+        """The object that the address names, if the caller may change it."""
+        return self.owner.object_type, self.owner.write(self.caller, ref).uuid
+
     def get_permissions(self) -> list[Any]:
         return [IsSystem()] if self.owner.system_only else [IsCaller()]
 
@@ -68,10 +73,10 @@ class OneMetadata(MetadataView):
     def put(self, request: Request, wanted: dict[str, Any], ref: str, key: str) -> Response:
         if "value" not in wanted:
             raise Invalid("value: no metadata value specified")
-        set_metadata(self.owner.object_type, self.owner.write(self.caller, ref).uuid, key, wanted["value"])
+        set_metadata(self.caller, self.target(ref), key, wanted["value"])
         return Response(None)
 
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], ref: str, key: str) -> Response:
-        delete_metadata(self.owner.object_type, self.owner.write(self.caller, ref).uuid, key)
+        delete_metadata(self.caller, self.target(ref), key)
         return Response(None)

@@ -11,10 +11,9 @@ from rest_framework.response import Response
 from sfweb.api.auth import IsCaller, IsSystem
 from sfweb.api.base import ApiView, Input, Nothing, Page, Text, page, takes
 from sfweb.domain.callers import Caller
-from sfweb.domain.keys import generate_secret, living_keys, put_key, remove_key, store_key
+from sfweb.domain.keys import living_keys, make_key, put_key, remove_key
 from sfweb.domain.lookup import find_namespace
 from sfweb.domain.metadata import metadata_of
-from sfweb.domain.names import check_key_name
 from sfweb.domain.namespaces import add_trust, create_namespace, delete_namespace, remove_trust
 from sfweb.models import Key, Namespace, Trust
 from sfweb.models.fields import UtcNow
@@ -71,7 +70,7 @@ class Namespaces(ApiView):
 
     @takes(NewNamespace, creates=True)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
-        row = create_namespace(wanted["namespace"], wanted.get("key_name"), wanted.get("key"))
+        row = create_namespace(self.caller, wanted["namespace"], wanted.get("key_name"), wanted.get("key"))
         return Response(namespace_views([row])[0])
 
 
@@ -86,7 +85,7 @@ class NamespaceDetail(ApiView):
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
-        delete_namespace(row)
+        delete_namespace(self.caller, row)
         return Response(namespace_views([row])[0])
 
 
@@ -107,15 +106,14 @@ class Keys(ApiView):
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
         if "key" in wanted:
-            return Response(put_key(row, wanted["key_name"], wanted["key"]).name)
-        secret = generate_secret()
-        key = store_key(row, check_key_name(wanted["key_name"]), secret)
-        return Response({"key_name": key.name, "key": secret}, headers={"Cache-Control": "no-store"})
+            return Response(put_key(self.caller, row, wanted["key_name"], wanted["key"]).name)
+        made = {"key_name": wanted["key_name"], "key": make_key(self.caller, row, wanted["key_name"])}
+        return Response(made, headers={"Cache-Control": "no-store"})
 
     @takes(KeyInput)
     def put(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
-        return Response(put_key(row, wanted["key_name"], wanted.get("key", "")).name)
+        return Response(put_key(self.caller, row, wanted["key_name"], wanted.get("key", "")).name)
 
 
 class KeySecret(Input):
@@ -125,11 +123,11 @@ class KeySecret(Input):
 class KeyDetail(ApiView):
     @takes(KeySecret)
     def put(self, request: Request, wanted: dict[str, Any], namespace: str, key_name: str) -> Response:
-        return Response(put_key(find_namespace(self.caller, namespace), key_name, wanted["key"]).name)
+        return Response(put_key(self.caller, find_namespace(self.caller, namespace), key_name, wanted["key"]).name)
 
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], namespace: str, key_name: str) -> Response:
-        remove_key(find_namespace(self.caller, namespace), key_name)
+        remove_key(self.caller, find_namespace(self.caller, namespace), key_name)
         return Response(None)
 
 
@@ -141,7 +139,7 @@ class Trusts(ApiView):
     @takes(NewTrust)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
-        add_trust(row, wanted["external_namespace"])
+        add_trust(self.caller, row, wanted["external_namespace"])
         return Response(namespace_views([row])[0])
 
 
@@ -149,5 +147,5 @@ class TrustDetail(ApiView):
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], namespace: str, external_namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
-        remove_trust(row, external_namespace)
+        remove_trust(self.caller, row, external_namespace)
         return Response(namespace_views([row])[0])

@@ -128,7 +128,7 @@ def new_interface(wanted: Mapping[str, Any], where: str = "network") -> NewInter
 
 def new_video(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Video as the guest gets it, with what was left out filled in. Memory in KiB."""
-    video = {"model": "cirrus", "memory": 16384, "vdi": "spice"} | dict(wanted)
+    video: dict[str, Any] = {"model": "cirrus", "memory": 16384, "vdi": "spice"} | dict(wanted)
     if video["model"] not in VIDEO_MODELS:
         raise Invalid(f"video.model: must be one of {', '.join(VIDEO_MODELS)}")
     if not VIDEO_MEMORY_KB[0] <= video["memory"] <= VIDEO_MEMORY_KB[1]:

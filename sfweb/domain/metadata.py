@@ -5,8 +5,11 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
+from sfweb.domain import events
+from sfweb.domain.callers import Caller
+from sfweb.domain.events import Target
 from sfweb.errors import Invalid
 from sfweb.models import Metadata
 
@@ -24,22 +27,27 @@ def metadata_of(object_type: str, uuids: Iterable[uuid.UUID]) -> dict[uuid.UUID,
     return found
 
 
-def set_metadata(object_type: str, object_uuid: uuid.UUID, key: str, value: Any) -> None:
+def set_metadata(caller: Caller, owner: Target, key: str, value: Any) -> None:
     """Write one value. A falsy value is refused, as the public interface always did."""
-    check_item(object_type, key, value)
-    rows = Metadata.objects.filter(object_type=object_type, object_uuid=object_uuid, key=key)
-    try:
+    check_item(owner[0], key, value)
+    rows = Metadata.objects.filter(object_type=owner[0], object_uuid=owner[1], key=key)
+    with transaction.atomic():
         if not rows.exists():
-            Metadata.objects.create(object_type=object_type, object_uuid=object_uuid, key=key, value=value)
-            return
-    except IntegrityError:  # somebody made it meanwhile: the later wish wins
-        pass
-    rows.update(value=value)
+            try:
+                with transaction.atomic():
+                    Metadata.objects.create(object_type=owner[0], object_uuid=owner[1], key=key, value=value)
+            except IntegrityError:  # somebody made it meanwhile: the later wish wins
+                rows.update(value=value)
+        else:
+            rows.update(value=value)
+        events.record("audit", f"metadata {key} set by {caller}", [owner], request_id=caller.request_id)
 
 
-def delete_metadata(object_type: str, object_uuid: uuid.UUID, key: str) -> None:
+def delete_metadata(caller: Caller, owner: Target, key: str) -> None:
     """Remove one key; that it is not there is fine."""
-    Metadata.objects.filter(object_type=object_type, object_uuid=object_uuid, key=key).delete()
+    with transaction.atomic():
+        if Metadata.objects.filter(object_type=owner[0], object_uuid=owner[1], key=key).delete()[0]:
+            events.record("audit", f"metadata {key} deleted by {caller}", [owner], request_id=caller.request_id)
 
 
 def check_item(object_type: str, key: str, value: Any) -> None:

@@ -2,6 +2,8 @@
 
 from django.db import IntegrityError, transaction
 
+from sfweb.domain import events
+from sfweb.domain.callers import Caller
 from sfweb.domain.keys import put_key
 from sfweb.domain.names import check_hostname
 from sfweb.errors import Forbidden, Invalid, NotFound
@@ -11,7 +13,7 @@ from sfweb.models.namespace import SYSTEM
 from sfweb.models.state import State, transition
 
 
-def create_namespace(name: str, key_name: str | None = None, key: str | None = None) -> Namespace:
+def create_namespace(caller: Caller, name: str, key_name: str | None = None, key: str | None = None) -> Namespace:
     """A new namespace that trusts `system`. A deleted one's name stays taken until its row goes."""
     check_hostname(name, "namespace")
     if (key_name is None) != (key is None):
@@ -21,14 +23,15 @@ def create_namespace(name: str, key_name: str | None = None, key: str | None = N
             row = Namespace.objects.create(name=name)
             system = row if name == SYSTEM else Namespace.objects.get(name=SYSTEM)
             Trust.objects.create(namespace=row, trusted=system)
-            if key_name and key is not None:
-                put_key(row, key_name, key)
+            _tell(caller, row, "namespace created")
+            if key_name is not None and key is not None:
+                put_key(caller, row, key_name, key)
     except IntegrityError:
         raise Forbidden("namespace exists", code="exists") from None
     return row
 
 
-def delete_namespace(namespace: Namespace) -> None:
+def delete_namespace(caller: Caller, namespace: Namespace) -> None:
     """Refused for `system` and while anything lives in it. Its keys go with it, so its tokens end at once."""
     if namespace.name == SYSTEM:
         raise Forbidden("the system namespace cannot be deleted")
@@ -40,17 +43,28 @@ def delete_namespace(namespace: Namespace) -> None:
         transition(namespace, State.DELETED, deleted_at=UtcNow())
         Key.objects.filter(namespace=namespace).delete()
         Trust.objects.filter(namespace=namespace).delete()
+        _tell(caller, namespace, "namespace deleted")
 
 
-def add_trust(namespace: Namespace, trusted: str) -> None:
+def add_trust(caller: Caller, namespace: Namespace, trusted: str) -> None:
     """Let the namespace called `trusted` act on `namespace`; twice is once."""
     row = Namespace.objects.filter(name=trusted, state=State.CREATED).first()
     if row is None:
         raise NotFound(f"namespace not found: {trusted}")
-    Trust.objects.get_or_create(namespace=namespace, trusted=row)
+    with transaction.atomic():
+        _, is_new = Trust.objects.get_or_create(namespace=namespace, trusted=row)
+        if is_new:
+            _tell(caller, namespace, f"trust in {trusted} added")
 
 
-def remove_trust(namespace: Namespace, trusted: str) -> None:
+def remove_trust(caller: Caller, namespace: Namespace, trusted: str) -> None:
     """Take the right back; the trust in `system` stays, silently."""
-    if trusted != SYSTEM:
-        Trust.objects.filter(namespace=namespace, trusted__name=trusted).delete()
+    if trusted == SYSTEM:
+        return
+    with transaction.atomic():
+        if Trust.objects.filter(namespace=namespace, trusted__name=trusted).delete()[0]:
+            _tell(caller, namespace, f"trust in {trusted} removed")
+
+
+def _tell(caller: Caller, namespace: Namespace, message: str) -> None:
+    events.record("audit", f"{message} by {caller}", [("namespace", namespace.uuid)], request_id=caller.request_id)

@@ -12,10 +12,11 @@ from sfweb.models.state import State
 def begin_upload(caller: Caller) -> Upload:
     """An empty upload on the node with most free disk. NoCapacity when no node can take one, or the namespace has its fill."""
     limit = settings.NAMESPACE_MAX_UPLOADS
-    open_ones = Upload.objects.filter(namespace_id=caller.namespace_uuid, state=State.CREATED).count()
+    namespace = Namespace.objects.get(name=caller.namespace)
+    open_ones = Upload.objects.filter(namespace=namespace, state=State.CREATED).count()
     if open_ones >= limit:
         raise NoCapacity(f"the namespace has {open_ones} uploads open, {limit} are allowed", stage="namespace")
-    return Upload.objects.create(namespace=Namespace.objects.get(pk=caller.namespace_uuid), node=roomiest_node())
+    return Upload.objects.create(namespace=namespace, node=roomiest_node())
 
 
 def check_room(upload: Upload, more: int) -> None:

@@ -34,15 +34,15 @@ class _Door(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        subject, query = self._open("blob.read" if self.path.startswith("/blobs") else "console.read")
+        subject, query = self._open("read_blob" if self.path.startswith("/blobs") else "read_console")
         if subject is None:
             return
-        if self.path.startswith("/instances"):
+        if self.path.startswith("/console"):
             text = self.store.consoles.get(subject)
-            length = int(query["length"][0])
+            length = int(query.get("length", ["-1"])[0])
             self._answer(404, b"") if text is None else self._answer(200, text if length < 0 else text[-length:])
             return
-        offset, length = int(query["offset"][0]), int(query["length"][0])
+        offset, length = int(query["offset"][0]), int(query["limit"][0])
         body = self.store.blobs[subject][offset : offset + length]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -56,21 +56,21 @@ class _Door(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         chunk = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        subject, query = self._open("upload.write")
+        subject, query = self._open("write_upload")
         if subject is None:
             return
         so_far, offset = self.store.uploads.get(subject, b""), int(query["offset"][0])
         if "/truncate" in self.path:
             self.store.uploads[subject] = so_far[:offset]
-        elif offset != len(so_far):
+        elif offset > len(so_far):
             self._answer(409, b"")
             return
         else:
-            self.store.uploads[subject] = so_far + chunk
+            self.store.uploads[subject] = so_far[:offset] + chunk
         self._answer(200, b"{}")
 
     def do_DELETE(self) -> None:
-        subject, _ = self._open("console.clear")
+        subject, _ = self._open("clear_console")
         if subject is not None:
             self.store.consoles[subject] = b""
             self._answer(200, b"{}")
@@ -80,10 +80,10 @@ class _Door(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         subject = parts.path.split("/")[2]
         try:
-            claims = read_ticket(KEY, self.headers["Authorization"].removeprefix("Ticket "))
+            claims = read_ticket(KEY, self.headers["Authorization"].removeprefix("Bearer "))
         except Malformed:
             claims = {}
-        fits = claims.get("verb") == verb and claims.get("object") == subject and claims["expires"] > time.time()
+        fits = claims.get("verb") == verb and claims.get("object") == subject and claims["exp"] > time.time()
         if self.store.refuse or not fits:
             self._answer(self.store.refuse or 403, b"")
             return None, {}

@@ -109,7 +109,9 @@ def test_au1_rotation_keeps_the_uuid_and_ends_the_old_tokens(owner: Person, worl
 
 
 def test_au2_one_query_proves_a_token(owner: Person):
-    with CaptureQueriesContext(connection, ) as asked:
+    with CaptureQueriesContext(
+        connection,
+    ) as asked:
         assert owner.get("/auth/namespaces/x/keys").status_code == 404
     about_keys = [query["sql"] for query in asked.captured_queries if "namespace_keys" in query["sql"]]
     assert len(about_keys) == 1
@@ -284,3 +286,20 @@ def test_a_browser_that_is_not_signed_in_is_sent_to_the_login_page(world: World)
 def test_the_login_page_leads_nowhere_else(world: World):
     answer = Client().post("/login?next=https://evil.example/", {"namespace": "owner", "key": SECRET})
     assert answer["Location"] == "/docs/"
+
+
+def test_au10_what_happens_to_keys_is_told_without_the_secret(owner: Person, world: World):
+    owner.post("/auth/namespaces/owner/keys", {"key_name": "two", "key": "hush"})
+    owner.delete("/auth/namespaces/owner/keys/two")
+    owner.post("/auth/namespaces/owner/trust", {"external_namespace": "other"})
+    told = owner.get("/auth/namespaces/owner/events")
+    assert [event["message"] for event in told.json()] == [
+        "trust in other added by owner/k",
+        "key two removed by owner/k",
+        "key two added or rotated by owner/k",
+    ]
+    assert b"hush" not in told.content
+
+
+def test_au4_a_generated_key_has_no_reserved_name_either(owner: Person):
+    assert owner.post("/auth/namespaces/owner/keys", {"key_name": "service_key_1"}).status_code == 403

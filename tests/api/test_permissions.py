@@ -10,6 +10,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from sfweb.api.base import ApiView
+from sfweb.domain.callers import CLUSTER
 from sfweb.domain.keys import put_key
 from tests.api.fake_bytes import FakeBytes
 from tests.api.world import SHA512, World, token_of
@@ -25,7 +26,13 @@ MAY = {
 }
 """Who may come in by a row's word."""
 
-I, N, A, B, O = ("instances/<str:ref>", "networks/<str:ref>", "artifacts/<str:ref>", "blobs/<str:ref>", "operations/<str:ref>")  # noqa: E741
+INST, NETW, ART, BLOB, OPER = (
+    "instances/<str:ref>",
+    "networks/<str:ref>",
+    "artifacts/<str:ref>",
+    "blobs/<str:ref>",
+    "operations/<str:ref>",
+)
 NS = "auth/namespaces/<str:namespace>"
 MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("auth", "post"): ("public", {"namespace": "owner", "key": "wrong"}),
@@ -43,50 +50,50 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("instances", "get"): ("anyone", None),
     ("instances", "post"): ("anyone", {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}),
     ("instances", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
-    (I, "get"): ("owner", None),
-    (I, "delete"): ("owner", None),
-    (f"{I}/interfaces", "get"): ("owner", None),
-    (f"{I}/consoledata", "get"): ("owner", None),
-    (f"{I}/consoledata", "delete"): ("owner", None),
-    (f"{I}/rebootsoft", "post"): ("owner", None),
-    (f"{I}/reboothard", "post"): ("owner", None),
-    (f"{I}/poweroff", "post"): ("owner", None),
-    (f"{I}/poweron", "post"): ("owner", None),
-    (f"{I}/pause", "post"): ("owner", None),
-    (f"{I}/unpause", "post"): ("owner", None),
+    (INST, "get"): ("owner", None),
+    (INST, "delete"): ("owner", None),
+    (f"{INST}/interfaces", "get"): ("owner", None),
+    (f"{INST}/consoledata", "get"): ("owner", None),
+    (f"{INST}/consoledata", "delete"): ("owner", None),
+    (f"{INST}/rebootsoft", "post"): ("owner", None),
+    (f"{INST}/reboothard", "post"): ("owner", None),
+    (f"{INST}/poweroff", "post"): ("owner", None),
+    (f"{INST}/poweron", "post"): ("owner", None),
+    (f"{INST}/pause", "post"): ("owner", None),
+    (f"{INST}/unpause", "post"): ("owner", None),
     ("networks", "get"): ("anyone", None),
     ("networks", "post"): ("anyone", {"name": "new", "netblock": "10.9.0.0/24"}),
     ("networks", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
-    (N, "get"): ("owner", None),
-    (N, "delete"): ("owner", None),
-    (f"{N}/interfaces", "get"): ("owner", None),
-    (f"{N}/addresses", "get"): ("owner", None),
+    (NETW, "get"): ("owner", None),
+    (NETW, "delete"): ("owner", None),
+    (f"{NETW}/interfaces", "get"): ("owner", None),
+    (f"{NETW}/addresses", "get"): ("owner", None),
     ("interfaces/<str:ref>", "get"): ("owner", None),
     ("artifacts", "get"): ("anyone", None),
     ("artifacts", "post"): ("anyone", {"url": "http://example.com/new"}),
     ("artifacts", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
     ("artifacts/upload/<str:name>", "post"): ("trusted", {"blob_uuid": "BLOB"}),
-    (A, "get"): ("trusted", None),
-    (A, "delete"): ("trusted", None),
-    (f"{A}/versions", "get"): ("trusted", None),
-    (f"{A}/versions", "post"): ("trusted", {"max_versions": 2}),
-    (f"{A}/share", "post"): ("trusted", None),
-    (f"{A}/unshare", "post"): ("trusted", None),
+    (ART, "get"): ("trusted", None),
+    (ART, "delete"): ("trusted", None),
+    (f"{ART}/versions", "get"): ("trusted", None),
+    (f"{ART}/versions", "post"): ("trusted", {"max_versions": 2}),
+    (f"{ART}/share", "post"): ("trusted", None),
+    (f"{ART}/unshare", "post"): ("trusted", None),
     ("upload", "post"): ("anyone", None),
     ("upload/<str:ref>", "post"): ("owner", b"bytes"),
     ("upload/<str:ref>/truncate/<str:offset>", "post"): ("owner", None),
     ("blobs", "get"): ("system", None),
-    (B, "get"): ("trusted", None),
-    (f"{B}/data", "get"): ("trusted", None),
-    (f"{B}/checksum/<str:algorithm>", "get"): ("trusted", None),
+    (BLOB, "get"): ("trusted", None),
+    (f"{BLOB}/data", "get"): ("trusted", None),
+    (f"{BLOB}/checksum/<str:algorithm>", "get"): ("trusted", None),
     ("blob_checksums/sha512/<str:checksum>", "get"): ("anyone", None),
     ("nodes", "get"): ("system", None),
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
     ("operations", "get"): ("anyone", None),
-    (O, "get"): ("owner", None),
-    (O, "delete"): ("owner", None),
-    (f"{O}/cancel", "post"): ("owner", None),
+    (OPER, "get"): ("owner", None),
+    (OPER, "delete"): ("owner", None),
+    (f"{OPER}/cancel", "post"): ("owner", None),
     ("clusteroperations", "get"): ("anyone", {"target_object_type": "instance", "target_uuid": "INSTANCE"}),
     ("clusteroperations/<str:ref>/chain", "get"): ("owner", None),
     ("clusteroperations/<str:op_type>/<str:ref>", "get"): ("owner", None),
@@ -108,7 +115,7 @@ for plural, who in {
     MATRIX[f"{plural}/<str:ref>/metadata/<str:key>", "delete"] = (who, None)
     if plural != "interfaces":
         MATRIX[f"{plural}/<str:ref>/events", "get"] = (who, None)
-MATRIX[f"{O}/events", "get"] = ("owner", None)
+MATRIX[f"{OPER}/events", "get"] = ("owner", None)
 
 PAGES = {"", "livez", "readyz", "healthz", "health/", "login", "logout"}
 """Addresses that are no views of the API: the root, the probes (public, HC-3) and the pages of people."""
@@ -134,7 +141,7 @@ def served() -> set[tuple[str, str]]:
 
 
 def address(world: World, route: str) -> str:
-    plural = route.split("/")[0]
+    plural = route.split("/", maxsplit=1)[0]
     refs = {
         "instances": world.instance.uuid,
         "networks": world.network.uuid,
@@ -168,7 +175,7 @@ def test_se18_every_address_has_its_row():
     assert served() == set(MATRIX)
 
 
-@pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=lambda part: str(part))
+@pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
 def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
     word, body = MATRIX[route, method]
     text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid)}
@@ -179,7 +186,7 @@ def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeByt
     settings.API_TOKEN_SECONDS = -5
     people["expired"] = type(people["owner"])(token_of(world.owner))
     for who in CALLERS:
-        put_key(world.owner, "k2", "secret")
+        put_key(CLUSTER, world.owner, "k2", "secret")
         answer = people[who].ask(method.upper(), path, body)
         content = answer.getvalue()
         is_page = answer["Content-Type"].startswith("text/html")  # people are sent to the login page

@@ -10,7 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from sftasks.schedule import RECONCILERS
+from sftasks.schedule import install
+from sfweb.domain.callers import CLUSTER
 from sfweb.domain.keys import put_key
 from sfweb.domain.names import check_key_name
 from sfweb.domain.namespaces import create_namespace
@@ -43,8 +44,10 @@ class Command(BaseCommand):
                 self.stdout.write(f"{name}: {_run_once(name, step)}")
             except SteadyfistError as error:
                 raise CommandError(f"{name}: {error}") from error
-        added = _add_duties()
-        self.stdout.write(f"duties: {', '.join(added) if added else 'already done'}")
+        before = Duty.objects.count()
+        install()  # on every run, because versions add some (RP-9)
+        added = Duty.objects.count() - before
+        self.stdout.write(f"duties: {f'{added} added' if added else 'already done'}")
 
 
 def _run_once(name: str, step: Callable[[], dict[str, Any]]) -> str:
@@ -65,7 +68,7 @@ def _actor() -> str:
 
 def _make_system() -> dict[str, Any]:
     if not Namespace.objects.filter(name=SYSTEM).exists():
-        create_namespace(SYSTEM)
+        create_namespace(CLUSTER, SYSTEM)
     return {"namespace": SYSTEM}
 
 
@@ -75,7 +78,7 @@ def _make_key(name: str, from_stdin: bool) -> dict[str, Any]:
     secret = sys.stdin.readline().rstrip("\n") if from_stdin else os.environ.get("SYSTEM_KEY", "")
     if not secret:
         raise CommandError("the first key of the system namespace is needed: SYSTEM_KEY, or --key-from-stdin")
-    put_key(Namespace.objects.get(name=SYSTEM), name, secret)
+    put_key(CLUSTER, Namespace.objects.get(name=SYSTEM), name, secret)
     return {"key_name": name}
 
 
@@ -103,11 +106,3 @@ def _make_floating_network() -> dict[str, Any]:
         [Address(network=network, value=int(address), kind=kind) for kind, address in taken.items()]
     )
     return {"netblock": str(block), "gateway": str(gateway)}
-
-
-def _add_duties() -> list[str]:
-    """Slots of duties that this version knows and the database does not: on every run, because versions add some (RP-9)."""
-    known = set(Duty.objects.values_list("name", flat=True))
-    missing = sorted(set(RECONCILERS) - known)
-    Duty.objects.bulk_create([Duty(name=name, next_run_at=UtcNow()) for name in missing], ignore_conflicts=True)
-    return missing

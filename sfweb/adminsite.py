@@ -1,4 +1,4 @@
-"""The administration's own frame: our login page, our name."""
+"""The frame of the administration: our login page, our name. Outside the pages, which register themselves with it."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,0 +1,214 @@
+"""Every list costs the same number of queries at 1, 10 and 200 rows."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from sfweb.models import (
+    Address,
+    Artifact,
+    ArtifactVersion,
+    Blob,
+    BlobLocation,
+    Disk,
+    Event,
+    EventObject,
+    Instance,
+    Interface,
+    Metadata,
+    Namespace,
+    Network,
+    Node,
+    NodeCapacity,
+    Operation,
+    OperationTarget,
+    Step,
+    Trust,
+)
+from sfweb.models.state import State
+from tests.api.world import Person, World
+
+SIZES = (1, 10, 200)
+Grow = Callable[[World, int, int], None]
+
+
+def grow_instances(world: World, start: int, stop: int) -> None:
+    rows = [
+        Instance(namespace=world.owner, name=f"i{n}", state=State.CREATED, node=world.node, cpus=1, memory_mb=64)
+        for n in range(start, stop)
+    ]
+    Instance.objects.bulk_create(rows)
+    Disk.objects.bulk_create(
+        [Disk(instance=row, position=0, device="vda", bus="virtio", kind="disk", blob=world.blob) for row in rows]
+    )
+    Interface.objects.bulk_create(
+        [Interface(network=world.network, instance=row, mac=f"m{row.uuid.hex[:15]}", order=0) for row in rows]
+    )
+    Metadata.objects.bulk_create(
+        [Metadata(object_type="instance", object_uuid=row.uuid, key="a", value=1) for row in rows]
+    )
+
+
+def grow_networks(world: World, start: int, stop: int) -> None:
+    Network.objects.bulk_create(
+        [
+            Network(namespace=world.owner, name=f"n{n}", state=State.CREATED, netblock="10.1.0.0/24", vni=1000 + n)
+            for n in range(start, stop)
+        ]
+    )
+
+
+def grow_blobs(world: World, start: int, stop: int) -> list[Blob]:
+    blobs = [Blob(state=State.CREATED, size=n, sha512=uuid.uuid4().hex) for n in range(start, stop)]
+    Blob.objects.bulk_create(blobs)
+    BlobLocation.objects.bulk_create([BlobLocation(blob=blob, node=world.node) for blob in blobs])
+    return blobs
+
+
+def grow_artifacts(world: World, start: int, stop: int) -> None:
+    rows = [
+        Artifact(namespace=world.owner, name=f"a{n}", source_url=f"http://e.com/{n}", state=State.CREATED)
+        for n in range(start, stop)
+    ]
+    Artifact.objects.bulk_create(rows)
+    ArtifactVersion.objects.bulk_create(
+        [
+            ArtifactVersion(artifact=row, index=1, blob=blob)
+            for row, blob in zip(rows, grow_blobs(world, start, stop), strict=True)
+        ]
+    )
+
+
+def grow_versions(world: World, start: int, stop: int) -> None:
+    ArtifactVersion.objects.bulk_create(
+        [
+            ArtifactVersion(artifact=world.artifact, index=2 + n, blob=blob)
+            for n, blob in enumerate(grow_blobs(world, start, stop), start)
+        ]
+    )
+
+
+def grow_nodes(world: World, start: int, stop: int) -> None:
+    nodes = [Node(name=f"x{n}", state=State.CREATED) for n in range(start, stop)]
+    Node.objects.bulk_create(nodes)
+    NodeCapacity.objects.bulk_create([NodeCapacity(node=node) for node in nodes])
+
+
+def grow_namespaces(world: World, start: int, stop: int) -> None:
+    rows = [Namespace(name=f"ns{n}") for n in range(start, stop)]
+    Namespace.objects.bulk_create(rows)
+    Trust.objects.bulk_create([Trust(namespace=row, trusted=world.owner) for row in rows])
+
+
+def grow_operations(world: World, start: int, stop: int) -> None:
+    rows = [
+        Operation(kind="instance_power", namespace=world.owner, object_key=f"instance:{world.instance.uuid}")
+        for _ in range(start, stop)
+    ]
+    Operation.objects.bulk_create(rows)
+    OperationTarget.objects.bulk_create(
+        [OperationTarget(operation=row, target_type="instance", target_uuid=world.instance.uuid) for row in rows]
+    )
+    Step.objects.bulk_create(
+        [
+            Step(
+                operation=row,
+                stage=0,
+                node=world.node,
+                action="ensure_instance",
+                object_type="instance",
+                object_uuid=world.instance.uuid,
+            )
+            for row in rows
+        ]
+    )
+
+
+def grow_events(world: World, start: int, stop: int) -> None:
+    events = [Event(type="audit", message=str(n)) for n in range(start, stop)]
+    Event.objects.bulk_create(events)
+    EventObject.objects.bulk_create(
+        [
+            EventObject(
+                object_type="instance", object_uuid=world.instance.uuid, event_uuid=event.uuid, event_type="audit"
+            )
+            for event in events
+        ]
+    )
+
+
+def grow_addresses(world: World, start: int, stop: int) -> None:
+    Address.objects.bulk_create(
+        [
+            Address(
+                network=world.network,
+                value=0x0A000010 + n,
+                kind="instance",
+                owner_type="interface",
+                owner_uuid=world.interface.uuid,
+            )
+            for n in range(start, stop)
+        ]
+    )
+
+
+def grow_interfaces(world: World, start: int, stop: int) -> None:
+    Interface.objects.bulk_create(
+        [
+            Interface(network=world.network, instance=world.instance, mac=f"mac {n}", order=n + 1)
+            for n in range(start, stop)
+        ]
+    )
+
+
+LISTS: list[tuple[str, str, Grow]] = [
+    ("owner", "/instances", grow_instances),
+    ("system", "/instances", grow_instances),
+    ("owner", "/networks", grow_networks),
+    ("owner", "/artifacts", grow_artifacts),
+    ("other", "/artifacts", grow_artifacts),
+    ("owner", "/artifacts/ARTIFACT/versions", grow_versions),
+    ("owner", "/artifacts/ARTIFACT", grow_versions),
+    ("system", "/blobs", grow_blobs),
+    ("system", "/nodes", grow_nodes),
+    ("owner", "/auth/namespaces", grow_namespaces),
+    ("system", "/auth/namespaces", grow_namespaces),
+    ("owner", "/operations?limit=1000", grow_operations),
+    ("owner", "/clusteroperations?limit=1000&target_object_type=instance&target_uuid=INSTANCE", grow_operations),
+    ("owner", "/instances/INSTANCE", grow_operations),
+    ("owner", "/instances/INSTANCE/events?limit=1000", grow_events),
+    ("owner", "/instances/INSTANCE/interfaces", grow_interfaces),
+    ("owner", "/networks/NETWORK/interfaces", grow_interfaces),
+    ("owner", "/networks/NETWORK/addresses", grow_addresses),
+]
+MOST = 12
+"""No list needs more queries than this."""
+
+
+@pytest.mark.parametrize(("who", "path", "grow"), LISTS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_list_costs_the_same_at_any_length(world: World, who: str, path: str, grow: Grow):
+    person: Person = world.person(who)
+    names: dict[str, Any] = {
+        "INSTANCE": world.instance.uuid,
+        "ARTIFACT": world.artifact.uuid,
+        "NETWORK": world.network.uuid,
+    }
+    for name, value in names.items():
+        path = path.replace(name, str(value))
+    costs, lengths, before = [], [], 0
+    for size in SIZES:
+        grow(world, before, size)
+        before = size
+        with CaptureQueriesContext(connection) as asked:
+            answer = person.get(path)
+        assert answer.status_code == 200
+        told = answer.json()
+        costs.append(len(asked))
+        lengths.append(len(told) if isinstance(told, list) else 0)
+    assert len(set(costs)) == 1, costs
+    assert costs[0] <= MOST
+    assert lengths[0] == 0 or lengths[-1] >= SIZES[-1] or (who, grow) == ("other", grow_artifacts)
