@@ -5,6 +5,8 @@ import sys
 import time
 from typing import Any
 
+from shakenfist_client import apiclient
+
 from lab import cluster, first_boot
 from lab.layout import OUTSIDE_ADDRESS, Layout, from_environment
 
@@ -15,7 +17,7 @@ def run(lab: Layout) -> int:
     try:
         cluster.bring_up(lab, nodes)
         address = first_boot.boot(lab)
-    except (RuntimeError, TimeoutError, OSError) as error:
+    except (RuntimeError, TimeoutError, OSError, apiclient.APIException) as error:
         print(f"make run failed: {error}", file=sys.stderr)
         return 1
     print(cluster.describe(lab, address))

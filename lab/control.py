@@ -34,7 +34,7 @@ from lab.tree import Tree, announce
 
 DATABASE = "steadyfist"
 # What flower must be able to do on the broker: look, and listen to events through a queue of its own.
-FLOWER_RULES = "~* &* +@read +@connection +@pubsub +info +sadd +srem +brpop +multi +exec"
+FLOWER_RULES = "~* &* +@read +@connection +@pubsub +info +sadd +srem +brpop +multi +exec +@scripting"
 
 
 def tree(lab: Layout) -> Tree:

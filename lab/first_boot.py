@@ -128,7 +128,7 @@ def _ensure_instance(lab: Layout, cloud: apiclient.Client, network: dict[str, An
         1,
         128,
         [{"network_uuid": network["uuid"], "model": "virtio"}],
-        [{"size": 1, "base": IMAGE, "bus": "virtio", "type": "disk"}],
+        [{"size": 1, "base": f"sf://upload/system/{IMAGE}", "bus": "virtio", "type": "disk"}],
         lab.ssh_key.with_suffix(".pub").read_text().strip(),
         None,
     )
