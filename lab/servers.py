@@ -54,18 +54,22 @@ def read_pid(path: Path) -> int | None:
 class MariaDb:
     """One mariadbd with `deploy/mariadb.cnf`. `address` and `port` are optional; the socket is always there.
 
-    prefix  words put before the command, to start it inside a namespace
+    sockets  where its socket lies, when not in `directory`: the kernel takes no path above 107 bytes
     """
 
     directory: Path
     address: str = "127.0.0.1"
     port: int = 0
     fast: bool = False
-    prefix: tuple[str, ...] = ()
+    sockets: Path | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
 
     @property
     def socket(self) -> Path:
-        return self.directory / "mariadb.sock"
+        return (self.sockets or self.directory) / "mariadb.sock"
 
     @property
     def pid_path(self) -> Path:
@@ -73,21 +77,18 @@ class MariaDb:
 
     def start(self) -> None:
         """Make the data directory when it is new, start the server, wait until it answers."""
-        data = self.directory / "data"
-        self.directory.mkdir(parents=True, exist_ok=True)
         pid = read_pid(self.pid_path)
         if pid and alive(pid):
             return
-        if not (data / "mysql").is_dir():
-            self._install(data)
+        self.install()
         log = self.directory / "mariadb.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                self._command(data), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         _children.append(process)
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self.answers():
             if time.monotonic() > deadline:
                 raise ServerFailed(f"mariadbd did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
@@ -104,17 +105,23 @@ class MariaDb:
 
     def bootstrap(self, database: str, app_password: str, schema_password: str) -> None:
         """Run `deploy/bootstrap.sql`, the same that an operator runs."""
+        # Nameless users of a new server would be taken for anybody who comes by the socket.
+        self.execute("DELETE FROM mysql.global_priv WHERE User = ''; FLUSH PRIVILEGES;")
         variables = (
             f"SET @database='{database}', @app_password='{app_password}', @schema_password='{schema_password}';\n"
         )
         self.execute(variables + (REPOSITORY / "deploy" / "bootstrap.sql").read_text())
 
-    def _install(self, data: Path) -> None:
-        shutil.rmtree(data, ignore_errors=True)
+    def install(self) -> None:
+        """Make the data directory when there is none that is whole."""
+        if (self.data / "mysql").is_dir():
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.data, ignore_errors=True)
         command = [
             "mariadb-install-db",
             "--no-defaults",
-            f"--datadir={data}",
+            f"--datadir={self.data}",
             "--auth-root-authentication-method=normal",
         ]
         command += ["--skip-test-db", f"--user={_owner()}"]
@@ -122,12 +129,11 @@ class MariaDb:
         if done.returncode:
             raise ServerFailed(f"mariadb-install-db failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
 
-    def _command(self, data: Path) -> list[str]:
+    def command(self) -> list[str]:
         command = [
-            *self.prefix,
             "mariadbd",
             f"--defaults-file={REPOSITORY / 'deploy' / 'mariadb.cnf'}",
-            f"--datadir={data}",
+            f"--datadir={self.data}",
         ]
         command += [f"--socket={self.socket}", f"--pid-file={self.pid_path}", f"--user={_owner()}"]
         command += [f"--bind-address={self.address}", f"--port={self.port}"] if self.port else ["--skip-networking"]
@@ -135,7 +141,7 @@ class MariaDb:
             command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--sync-binlog=0"]
         return command
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         if not self.socket.exists():
             return False
         command = ["mariadb-admin", "--no-defaults", f"--socket={self.socket}", "--user=root", "ping"]
@@ -144,17 +150,21 @@ class MariaDb:
 
 @dataclass(frozen=True)
 class Redis:
-    """One redis-server on `address`:`port` and on a unix socket; append-only, so that a restart loses at most a second."""
+    """One redis-server on `address`:`port` and on a unix socket; append-only, so that a restart loses at most a second.
+
+    users  access rules of users other than the default one, as in redis.conf
+    """
 
     directory: Path
     address: str = "127.0.0.1"
     port: int = 0
     password: str = ""
-    prefix: tuple[str, ...] = ()
+    sockets: Path | None = None
+    users: tuple[str, ...] = ()
 
     @property
     def socket(self) -> Path:
-        return self.directory / "redis.sock"
+        return (self.sockets or self.directory) / "redis.sock"
 
     @property
     def pid_path(self) -> Path:
@@ -168,7 +178,7 @@ class Redis:
         log = self.directory / "redis.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*self.prefix, "redis-server", "-"],
+                ["redis-server", "-"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -176,10 +186,10 @@ class Redis:
             )
         _children.append(process)
         assert process.stdin
-        process.stdin.write(self._configuration().encode())
+        process.stdin.write(self.configuration().encode())
         process.stdin.close()
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self.answers():
             if time.monotonic() > deadline:
                 raise ServerFailed(f"redis-server did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.02)
@@ -189,7 +199,7 @@ class Redis:
         if pid:
             end(pid)
 
-    def _configuration(self) -> str:
+    def configuration(self) -> str:
         lines = [
             f"dir {self.directory}",
             f"unixsocket {self.socket}",
@@ -206,9 +216,10 @@ class Redis:
             lines.append(f"bind {self.address}")
         if self.password:
             lines.append(f"requirepass {self.password}")
+        lines += [f"user {rules}" for rules in self.users]
         return "\n".join(lines) + "\n"
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         command = ["redis-cli", "-s", str(self.socket), "--no-auth-warning"]
         environment = dict(os.environ) | ({"REDISCLI_AUTH": self.password} if self.password else {})
         done = subprocess.run([*command, "ping"], capture_output=True, text=True, check=False, env=environment)

@@ -25,7 +25,7 @@ class Share:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """state_dir  journal, identity, blobs, instances (must be one file system)
-    run_dir       unix sockets and lock files
+    run_dir       sockets and resolvers of the privileged process, which owns it, and `agent/`, the agent's own part
     mesh_device   the underlay device that carries VXLAN; its MTU less 50 is every network's MTU
     egress_bridge the bridge to the outside that a carrier's routers join; empty: this node carries nothing with NAT
     fetch_proxy   HTTP proxy for image downloads, empty for none; fetch_allow: private ranges that images may come from
@@ -54,6 +54,11 @@ class Config:
     @property
     def run(self) -> Path:
         return Path(self.run_dir)
+
+    @property
+    def agent_run(self) -> Path:
+        """Sockets and lock files of the agent's own user, made by the privileged process, which starts first."""
+        return self.run / "agent"
 
     @property
     def helper_socket(self) -> Path:

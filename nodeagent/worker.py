@@ -31,11 +31,11 @@ GATHER_SECONDS = 0.005
 
 
 def bell_path(config: Config, bulk: bool) -> Path:
-    return config.run / ("inbox-bulk.sock" if bulk else "inbox.sock")
+    return config.agent_run / ("inbox-bulk.sock" if bulk else "inbox.sock")
 
 
 def report_bell(config: Config) -> Path:
-    return config.run / "report.sock"
+    return config.agent_run / "report.sock"
 
 
 def take_answer(config: Config, journal: Journal, answer: ReportAnswer) -> None:
@@ -197,7 +197,7 @@ def run(config: Config, identity: Identity, host: Machine, bulk: bool) -> None:
         poster.put(outcome)
         doorbell.ring(bell_path(config, bulk))
 
-    performer = Performer(identity, journal, host, control, config.run / "locks", tell)
+    performer = Performer(identity, journal, host, control, config.agent_run / "locks", tell)
     performer.recover(bulk)
     poster.start()
     Inbox(config, journal, performer, bulk).start()

@@ -6,10 +6,11 @@ import django
 from celery.signals import beat_init
 from django.db import close_old_connections
 
+from sftasks.celery import app
+
 django.setup()
 
 from sftasks import schedule  # noqa: E402  (models need the apps that setup has loaded)
-from sftasks.celery import app  # noqa: E402
 
 
 def _reconcile_with(name: str) -> Any:

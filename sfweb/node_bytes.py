@@ -51,7 +51,7 @@ class NodeUnreachable(Unavailable):
 
 
 def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
-    claims = {"object": str(subject), "verb": verb, "exp": time.time() + settings.BYTES_TICKET_SECONDS}
+    claims = {"object": str(subject), "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
     return ticket(node.credential.signing_key, claims)
 
 

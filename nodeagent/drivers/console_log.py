@@ -11,6 +11,11 @@ KEPT = 2**20
 LIMIT = 2 * 2**20
 
 
+def prepare(log: Path) -> None:
+    """Make the file the agent's before QEMU's: libvirt opens it as root, and would make it root's to read."""
+    log.touch(mode=0o640)
+
+
 def read(log: Path, length: int) -> bytes:
     """The last `length` bytes, at most the kept MiB; empty when the console has said nothing."""
     wanted = min(max(length, 0), KEPT)

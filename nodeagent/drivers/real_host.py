@@ -169,6 +169,7 @@ class RealHost:
         for disk in spec.disks:
             self._disks.verify_chain(spec.instance, disk)
         self._layout.instance(spec.instance).mkdir(exist_ok=True, mode=0o711)
+        console_log.prepare(self._layout.console_log(spec.instance))
         document = domain_xml.render(spec, digest, self._surroundings(spec))
         try:
             self._domains.start(spec.instance, document, paused=spec.power == Power.PAUSED)

@@ -43,9 +43,14 @@ def run(config: Config) -> None:
 
 
 def listen(config: Config) -> socket.socket:
-    """The listening socket, its file owned by the agent's user. Needs the power to give files away: call it first."""
+    """The listening socket, its file and the agent's own folder owned by the agent's user.
+
+    Needs the power to give files away: call it first. The folder above stays root's, or the agent could put something
+    else in the place of what this process writes there.
+    """
     config.run.mkdir(mode=0o755, parents=True, exist_ok=True)
     (config.run / "resolvers").mkdir(mode=0o755, exist_ok=True)
+    config.agent_run.mkdir(mode=0o755, exist_ok=True)
     path = config.helper_socket
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -56,6 +61,7 @@ def listen(config: Config) -> socket.socket:
         os.umask(mask)
     for user in allowed_users(config) - {0}:
         os.chown(path, user, -1)
+        os.chown(config.agent_run, user, -1)
     listener.listen(_BACKLOG)
     return listener
 

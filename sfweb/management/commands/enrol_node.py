@@ -1,0 +1,24 @@
+"""Make a node known, or give a known one a new identity: prints the one line that its agent exchanges (EN-12)."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from sfweb.domain.enrolment import enrol
+from sfweb.errors import SteadyfistError
+from sfweb.schema import require_current_schema
+
+
+class Command(BaseCommand):
+    help = "Print the line to pipe into `python -m nodeagent enrol` on the host. It is good once."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="the node's name, usually the host's")
+        parser.add_argument("--replace", action="store_true", help="even when the node reported a moment ago")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_current_schema()
+        try:
+            self.stdout.write(enrol(options["name"], replace=options["replace"]))
+        except SteadyfistError as error:
+            raise CommandError(str(error)) from error
