@@ -106,7 +106,9 @@ def _through(url: str, port: int) -> str:
     if not parts.hostname or "unix_socket=" in parts.query:
         return url
     user = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{CONTROL_ADDRESS}:{port}" if user else f"{CONTROL_ADDRESS}:{port}"))
+    return urlunsplit(
+        parts._replace(netloc=f"{user}@{CONTROL_ADDRESS}:{port}" if user else f"{CONTROL_ADDRESS}:{port}")
+    )
 
 
 def routes(lab: Layout) -> list[Route]:
@@ -131,7 +133,7 @@ def programs(lab: Layout) -> list[Program]:
     found += [
         _web(lab, "api", f"{CONTROL_ADDRESS}:{API_PORT}", "sfweb.wsgi", 2),
         _web(lab, "internal", f"{CONTROL_ADDRESS}:{INTERNAL_PORT}", "sfweb.wsgi_internal", 1),
-        _celery(lab, "control", *"worker -P threads -c 4 -Q control -n control@lab --without-gossip".split()),
+        _celery(lab, "control", "worker", "--pool=threads", "--concurrency=4", "--queues=control", "--without-gossip"),
         _celery(lab, "beat", "beat"),
     ]
     flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")
