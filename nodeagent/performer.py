@@ -17,7 +17,7 @@ from typing import Any
 from nodeagent.action import Action, actions
 from nodeagent.config import Identity
 from nodeagent.control import Control
-from nodeagent.host import Host, Refused, Retry
+from nodeagent.host import Machine, Refused, Retry
 from nodeagent.journal import Journal
 from nodeagent.specs import ConfigDrive
 from nodeagent.wire import Kind, Malformed, Outcome, StepMessage, load
@@ -33,7 +33,7 @@ class Performer:
         self,
         identity: Identity,
         journal: Journal,
-        host: Host,
+        host: Machine,
         control: Control,
         locks: Path,
         tell: Callable[[Outcome], None],
@@ -66,6 +66,7 @@ class Performer:
     def recover(self, bulk: bool) -> None:
         """After a restart: what was done once and not ended is unknown, the rest may be repeated (EN-8, EN-15)."""
         for message in self._journal.started(bulk):
+            self._host.forget_attempt(message.token)
             action = actions().get(message.action)
             if action is not None and action.once:
                 interrupted = Outcome(

@@ -18,7 +18,7 @@ from nodeagent import doorbell
 from nodeagent.action import actions
 from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
-from nodeagent.host import Host
+from nodeagent.host import Machine
 from nodeagent.journal import Journal
 from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer
 from nodeagent.worker import report_bell, take_answer
@@ -51,7 +51,7 @@ class Surroundings:
     config: Config
     identity: Identity
     journal: Journal
-    host: Any
+    host: Machine
     findings: Findings
 
     def notice(self, kind: str, message: str, object_type: str = "", object_uuid: str = "", **extra: Any) -> None:
@@ -90,7 +90,9 @@ def duties() -> list[Duty]:
 class Reporter:
     """Builds reports and follows their answers."""
 
-    def __init__(self, config: Config, identity: Identity, journal: Journal, host: Host, leases: Leases | None) -> None:
+    def __init__(
+        self, config: Config, identity: Identity, journal: Journal, host: Machine, leases: Leases | None
+    ) -> None:
         self._config = config
         self._journal = journal
         self._control = Control(identity)
@@ -174,7 +176,7 @@ class Reporter:
             log.debug("lease not renewed", extra={"network": lease.network, "error": str(error)})
 
 
-def run(config: Config, identity: Identity, host: Host, leases: Leases | None) -> None:
+def run(config: Config, identity: Identity, host: Machine, leases: Leases | None) -> None:
     """Until the process is asked to end, or the node was deleted."""
     journal = Journal(config.state / "journal.sqlite")
     reporter = Reporter(config, identity, journal, host, leases)

@@ -19,7 +19,7 @@ from nodeagent import doorbell
 from nodeagent.action import actions
 from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
-from nodeagent.host import Host
+from nodeagent.host import Machine
 from nodeagent.journal import Journal
 from nodeagent.performer import Performer
 from nodeagent.wire import Malformed, Outcome, ReportAnswer, StepMessage, load
@@ -187,7 +187,7 @@ def _perform_with(performer: Performer) -> Any:
     return body
 
 
-def run(config: Config, identity: Identity, host: Host, bulk: bool) -> None:
+def run(config: Config, identity: Identity, host: Machine, bulk: bool) -> None:
     """Until the process is asked to end."""
     journal = Journal(config.state / "journal.sqlite")
     control = Control(identity)

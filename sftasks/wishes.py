@@ -26,7 +26,7 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     if not touched and not rows.filter(applied_generation__gt=0).exists():
         rows.delete()
         return False
-    return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT) == 1
+    return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
 
 
 def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None:

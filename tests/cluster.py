@@ -48,6 +48,7 @@ class FakeNode:
         self.host = FakeHost(**capacity)
         self.letters: list[StepMessage] = []
         self.outbox: list[Outcome] = []
+        self.copies = 1
         self.findings = Findings()
         self.restart()
 
@@ -67,10 +68,13 @@ class FakeNode:
             self.host,
             self,
             self.directory / "locks",
-            self.outbox.append,  # type: ignore[arg-type]
+            self._hear,  # type: ignore[arg-type]
         )
         for bulk in (False, True):
             self.performer.recover(bulk)
+
+    def _hear(self, outcome: Outcome) -> None:
+        self.outbox += [outcome] * self.copies
 
     def secrets(self, token: str) -> dict[str, object]:
         return vouchers.step_secrets(self.row, uuid.UUID(token))
@@ -173,6 +177,16 @@ class Cluster:
                 self.run(node.report)
             self.run(sweep.sweep)
 
+    def until(self, operation: Operation, state: str) -> None:
+        """Let nodes work and tell, one call at a time, until the operation has reached `state`."""
+        for _ in range(ROUNDS):
+            for node in self.nodes:
+                for call in (node.work, node.tell):
+                    if Operation.objects.get(pk=operation.pk).state == state:
+                        return
+                    self.run(call)
+        raise AssertionError(f"{operation.kind} never became {state}")
+
     def forget_time(self) -> None:
         """Let waits of steps and operations have passed."""
         Step.objects.filter(not_before__isnull=False).update(not_before=FromNow(-1))
@@ -207,7 +221,7 @@ def repeats_are_harmless(cluster: Cluster, scenario: Scenario) -> Operation:
     before = cluster.effects()
     accepted = scenario(cluster)
     for node in cluster.nodes:
-        node.outbox = _Twice(node.outbox)
+        node.copies = 2
     cluster.settle()
     operation = Operation.objects.get(pk=accepted.operation.pk)
     twice = {effect: count for effect, count in (cluster.effects() - before).items() if count > 1}
@@ -243,14 +257,6 @@ def repeated_undo_is_harmless(cluster: Cluster, scenario: Scenario, action: str)
     assert calls.refused, f"{action} was never performed"
     assert cluster.findings() == []
     return Operation.objects.get(pk=accepted.operation.pk)
-
-
-class _Twice(list):
-    """An outbox in which every outcome lands twice."""
-
-    def append(self, outcome: Outcome) -> None:
-        super().append(outcome)
-        super().append(outcome)
 
 
 class _RefuseAt:

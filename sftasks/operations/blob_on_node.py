@@ -6,6 +6,7 @@ The first node that has it makes the blob; a later failure marks only that node'
 from collections.abc import Sequence
 from uuid import UUID
 
+from sftasks import attachment
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
 from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
@@ -56,6 +57,7 @@ def _failed(blob: Blob, ended: Ended) -> None:
     transition(blob, State.ERROR, error_message=message)
     for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
         transition(artifact, State.ERROR, error_message=message)
+    attachment.drop_blob(blob)
 
 
 OPERATION = Kind(name="blob_on_node", stages=stages, finish=finish, coalesces=True, priority=25)

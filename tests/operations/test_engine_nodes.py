@@ -53,10 +53,7 @@ def test_en_12_a_returning_node_gets_its_residues_first_and_is_missing_until_the
 
 def test_en_12_a_create_on_a_node_that_goes_missing_unwinds_with_node_missing(served):
     accepted = served.ask(instance_create.request, served.caller, new_instance("guest", "tenant", "net"))
-    while Operation.objects.get(pk=accepted.operation.pk).state == "waiting":
-        for node in served.nodes:
-            served.run(node.work)
-            served.run(node.tell)
+    served.until(accepted.operation, "running")
     home = next(node for node in served.nodes if node.pk == accepted.row.node_id)
     fall_silent(served, home)
     for _ in range(3):
