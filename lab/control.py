@@ -85,6 +85,8 @@ def schema_settings(lab: Layout) -> dict[str, str]:
     """What only the schema's own step may know."""
     secrets = credentials.read(lab)
     url = _database_url(lab, f"{DATABASE}_schema", secrets["schema_password"])
+    if lab.database_url and os.environ.get("SCHEMA_DATABASE_URL"):
+        url = _through(os.environ["SCHEMA_DATABASE_URL"], DATABASE_PORT)
     return {"SCHEMA_DATABASE_URL": url, "SYSTEM_KEY": secrets["system_key"]}
 
 
