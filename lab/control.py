@@ -33,8 +33,8 @@ from lab.supervisor import Program, Supervisor
 from lab.tree import Tree, announce
 
 DATABASE = "steadyfist"
-# What flower must be able to do on the broker: look, and listen to events through a queue of its own.
-FLOWER_RULES = "~* &* +@read +@connection +@pubsub +info +sadd +srem +brpop +multi +exec +@scripting"
+# Flower sees everything and writes only what listening to events takes: it can put no message into any queue.
+FLOWER_RULES = "%R~* ~_kombu* ~celeryev* ~unacked* ~*pidbox* &* +@all -@admin -@dangerous +info"
 
 
 def tree(lab: Layout) -> Tree:
@@ -135,7 +135,16 @@ def programs(lab: Layout) -> list[Program]:
     found += [
         _web(lab, "api", f"{CONTROL_ADDRESS}:{API_PORT}", "sfweb.wsgi", 2),
         _web(lab, "internal", f"{CONTROL_ADDRESS}:{INTERNAL_PORT}", "sfweb.wsgi_internal", 1),
-        _celery(lab, "control", "worker", "--pool=threads", "--concurrency=4", "--queues=control", "--without-gossip"),
+        _celery(
+            lab,
+            "control",
+            "worker",
+            "--pool=threads",
+            "--concurrency=4",
+            "--queues=control",
+            "--without-gossip",
+            "--hostname=control@lab",
+        ),
         _celery(lab, "beat", "beat"),
     ]
     flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")

@@ -39,6 +39,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     _extend(node, report.held)
     renewals = _renew(node)
     steps = dispatch.hand_out(node, held) if accepted else []
+    look = accepted and node_life.wants_inventory(node)
     return ReportAnswer(
         acknowledged=tuple(acknowledged),
         closed=tuple(closed),
@@ -46,9 +47,9 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         steps=tuple(steps),
         leases=tuple(renewals),
         events=tuple(told),
-        interval=_interval(node, bool(renewals)),
+        interval=float(settings.REPORT_BUSY_SECONDS) if look else _interval(node, bool(renewals)),
         accepted=accepted,
-        want_inventory=accepted and node_life.wants_inventory(node),
+        want_inventory=look,
     )
 
 
