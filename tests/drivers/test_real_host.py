@@ -28,6 +28,11 @@ from tests.node_specs import (
 )
 
 
+@dataclass(frozen=True)
+class Change:
+    change: str
+
+
 @dataclass
 class RecordingNet:
     networks: Mapping[str, int] = field(default_factory=lambda: {NETWORK: 100})
@@ -35,17 +40,17 @@ class RecordingNet:
     unreadable: tuple[str, ...] = ("br-vxlan-0000ff",)
     error: Exception | None = None
 
-    def ensure_network(self, spec: NetworkSpec) -> str:
-        return f"ensured {spec.vni}"
+    def ensure_network(self, spec: NetworkSpec) -> "Change":
+        return Change(f"ensured {spec.vni}")
 
-    def remove_network(self, network: str, vni: int) -> str:
-        return f"removed {vni}"
+    def remove_network(self, network: str, vni: int) -> "Change":
+        return Change(f"removed {vni}")
 
-    def ensure_router(self, spec: RouterSpec) -> str:
-        return f"ensured {spec.vni}"
+    def ensure_router(self, spec: RouterSpec) -> "Change":
+        return Change(f"ensured {spec.vni}")
 
-    def remove_router(self, network: str, vni: int) -> str:
-        return f"removed {vni}"
+    def remove_router(self, network: str, vni: int) -> "Change":
+        return Change(f"removed {vni}")
 
     def inventory(self) -> "RecordingNet":
         if self.error:
