@@ -37,7 +37,9 @@ def main() -> int:
 def _make_system(room: Path) -> None:
     """The same package sources, proxy and name service as this machine."""
     options = ["--variant=minbase", "--mode=root", "--quiet", f"--include={','.join(FIRST_PACKAGES)}"]
-    sources = [path for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")) if path.is_file()]
+    sources = [
+        path for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")) if path.is_file()
+    ]
     usable = [str(path) for path in sources if path.stat().st_size]
     subprocess.run(["mmdebstrap", *options, SUITE, str(room), *usable], check=True)
     for name in ("etc/resolv.conf", "etc/pip.conf"):

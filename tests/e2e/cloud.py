@@ -34,7 +34,6 @@ class Cloud:
 
     def __init__(self, nodes: int) -> None:
         directory = Path(tempfile.mkdtemp(prefix="sfe2e", dir="/var/tmp"))
-        directory.chmod(0o755)
         self.lab = Layout(run_dir=directory, api_port=_free_port(), offline=True, time_scale=TIME_SCALE)
         self.count = nodes
 
@@ -166,13 +165,19 @@ def command_line(pid: int) -> str:
 
 
 def machine_network() -> dict[str, str]:
-    """The machine's own links, addresses, rules and routes, without counters."""
+    """The machine's own links, addresses, rules and routes, without counters and without what labs close off."""
     looks = {"links": "ip -o addr", "routes": "ip route show table all", "rules": "nft -s list ruleset"}
     texts = {}
     for name, command in looks.items():
         done = subprocess.run(command.split(), capture_output=True, text=True, check=True)
-        texts[name] = re.sub(r"(valid|preferred)_lft \S+", "", done.stdout)
+        texts[name] = re.sub(r"(valid|preferred)_lft \S+|unreachable 198\.1[89]\..*\n", "", done.stdout)
     return texts
+
+
+def closed_off(lab: Layout) -> list[str]:
+    """The blocks of addresses that this lab closes off in the machine's own network."""
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return sorted(line.split()[1] for line in routes if line.endswith(f"metric {lab.metric} "))
 
 
 def secrets(cloud: Cloud) -> list[str]:
