@@ -37,12 +37,10 @@ def main() -> int:
 def _make_system(room: Path) -> None:
     """The same package sources, proxy and name service as this machine."""
     options = ["--variant=minbase", "--mode=root", "--quiet", f"--include={','.join(FIRST_PACKAGES)}"]
-    sources = [
-        path for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")) if path.is_file()
-    ]
-    usable = [str(path) for path in sources if path.stat().st_size]
+    lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
+    usable = [str(path) for path in lists if path.is_file() and SUITE in path.read_text() and "debian" in path.name]
     subprocess.run(["mmdebstrap", *options, SUITE, str(room), *usable], check=True)
-    for name in ("etc/resolv.conf", "etc/pip.conf"):
+    for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
         if Path("/", name).is_file():
             shutil.copy(Path("/", name), room / name)
     for path in Path("/etc/apt/apt.conf.d").glob("*proxy*"):

@@ -54,7 +54,7 @@ class Tree:
             keeper = subprocess.Popen(
                 [*namespaces, sys.executable, "-m", *self.inside],
                 cwd=REPOSITORY,
-                env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
