@@ -38,13 +38,17 @@ def _make_system(room: Path) -> None:
     """The same package sources, proxy and name service as this machine."""
     options = ["--variant=minbase", "--mode=root", "--quiet", f"--include={','.join(FIRST_PACKAGES)}"]
     lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    usable = [str(path) for path in lists if path.is_file() and SUITE in path.read_text() and "debian" in path.name]
+    usable = [str(path) for path in lists if path.is_file() and _is_debian(path.read_text())]
     subprocess.run(["mmdebstrap", *options, SUITE, str(room), *usable], check=True)
     for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
         if Path("/", name).is_file():
             shutil.copy(Path("/", name), room / name)
     for path in Path("/etc/apt/apt.conf.d").glob("*proxy*"):
         shutil.copy(path, room / "etc/apt/apt.conf.d")
+
+
+def _is_debian(sources: str) -> bool:
+    return SUITE in sources and "debian" in sources
 
 
 def _copy_code(room: Path) -> None:
