@@ -51,10 +51,6 @@ def _wait_until_whole(tree: Tree) -> None:
 def _prepare(lab: Layout) -> None:
     for folder in (lab.run_dir, lab.sockets, lab.control_dir / "log", lab.cache):
         folder.mkdir(parents=True, exist_ok=True)
-    for folder in (lab.run_dir, *lab.run_dir.parents):
-        # Inside nodes everything has another path, but libvirt's and dnsmasq's users must get through to it.
-        if not folder.stat().st_mode & 0o001 and folder == lab.run_dir:
-            folder.chmod(0o755)
     secrets = credentials.read(lab)
     lines = {
         "SHAKENFIST_API_URL": lab.api_url,

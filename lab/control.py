@@ -130,9 +130,11 @@ def routes(lab: Layout) -> list[Route]:
 def programs(lab: Layout) -> list[Program]:
     """In the order in which they start."""
     secrets = credentials.read(lab)
-    found = _servers(lab, secrets)
-    found.append(Program(name="schema", command=_module("lab.schema"), once=True, environment=schema_settings(lab)))
+    found = [Program(name="forward", command=_module("lab.forward", *map(str, routes(lab))))]
+    found += _servers(lab, secrets)
+    schema = Program(name="schema", command=_module("lab.schema"), once=True, environment=schema_settings(lab))
     found += [
+        replace(schema, namespace=lab.control),
         _web(lab, "api", f"{CONTROL_ADDRESS}:{API_PORT}", "sfweb.wsgi", 2),
         _web(lab, "internal", f"{CONTROL_ADDRESS}:{INTERNAL_PORT}", "sfweb.wsgi_internal", 1),
         _celery(
@@ -150,7 +152,6 @@ def programs(lab: Layout) -> list[Program]:
     flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")
     url = _broker_url(lab, "flower", secrets["flower_password"])
     found.append(replace(flower, environment={**flower.environment, "BROKER_URL": url}))
-    found.append(Program(name="forward", command=_module("lab.forward", *map(str, routes(lab)))))
     if not lab.offline:
         found.append(
             Program(name="proxy", command=_module("lab.proxy", lab.control, f"{CONTROL_ADDRESS}:{PROXY_PORT}"))

@@ -41,11 +41,12 @@ def place(text: str) -> tuple[str, int]:
 
 
 def new_socket(namespace: str) -> socket.socket:
-    """A TCP socket of the named namespace; this thread is back where it was when it returns."""
+    """A TCP socket of a namespace, given by name or path; this thread is back where it was when it returns."""
     if not namespace:
         return socket.socket()
+    path = namespace if namespace.startswith("/") else f"/run/netns/{namespace}"
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    there = os.open(path, os.O_RDONLY)
     try:
         _enter(there)
         try:

@@ -152,7 +152,7 @@ def from_environment() -> Layout:
     return Layout(
         run_dir=Path(given.get("RUN_DIR") or REPOSITORY / "var").resolve(),
         api_port=int(given.get("API_PORT") or 13000),
-        offline=bool(given.get("LAB_OFFLINE")),
+        offline=given.get("LAB_OFFLINE", "") not in ("", "0"),
         database_url=given.get("LAB_DATABASE_URL", given.get("DATABASE_URL", "")),
         broker_url=given.get("LAB_BROKER_URL", given.get("BROKER_URL", "")),
         time_scale=float(given.get("TIME_SCALE") or 1),

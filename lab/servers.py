@@ -15,6 +15,11 @@ _children: list[subprocess.Popen[bytes]] = []
 """What this process started, kept so that each is reaped when it has ended."""
 
 
+def keep(process: "subprocess.Popen[bytes]") -> None:
+    """Have it reaped when it has ended; it goes on when this process ends."""
+    _children.append(process)
+
+
 class ServerFailed(RuntimeError):
     """A private server did not start; the text ends with its log."""
 
@@ -40,6 +45,10 @@ def end(pid: int, seconds: float = 20.0, first: int = signal.SIGTERM) -> None:
         deadline = time.monotonic() + patience
         while alive(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
+    reap()
+
+
+def reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
@@ -86,7 +95,7 @@ class MariaDb:
             process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        _children.append(process)
+        keep(process)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if time.monotonic() > deadline:
@@ -184,7 +193,7 @@ class Redis:
                 stderr=output,
                 start_new_session=True,
             )
-        _children.append(process)
+        keep(process)
         assert process.stdin
         process.stdin.write(self.configuration().encode())
         process.stdin.close()

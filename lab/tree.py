@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.layout import REPOSITORY
-from lab.servers import alive, read_pid
+from lab.servers import alive, keep, read_pid, reap
 
 START_SECONDS = 20.0
 STOP_SECONDS = 45.0
@@ -54,12 +54,13 @@ class Tree:
             keeper = subprocess.Popen(
                 [*namespaces, sys.executable, "-m", *self.inside],
                 cwd=REPOSITORY,
-                env={**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+        keep(keeper)
         end = time.monotonic() + START_SECONDS
         while not self.pid:
             if keeper.poll() is not None or time.monotonic() > end:
@@ -91,6 +92,7 @@ class Tree:
         end = time.monotonic() + seconds
         while alive(pid) and time.monotonic() < end:
             time.sleep(0.02)
+        reap()
 
     def _is_ours(self, pid: int) -> bool:
         try:
