@@ -46,22 +46,22 @@ class User(threading.Thread):
             for number in range(self._creates):
                 if self.stopped.is_set():
                     return
-                self._create(f"{self.name}-{number}")
+                self._add(f"{self.name}-{number}")
                 if len(self.alive) > KEPT:
-                    self._delete(self.alive[self._random.randrange(len(self.alive))])
+                    self._remove(self.alive[self._random.randrange(len(self.alive))])
         except Exception as error:
             self.error = error
         finally:
             for client in self._clients:
                 client.close()
 
-    def _create(self, name: str) -> None:
+    def _add(self, name: str) -> None:
         body = new_instance(name, self._random.choice(self._networks), user_data="cGxhbnRlZA==")
         key = str(uuid.uuid4())
         answer = self._insist("POST", "/instances", body, {200}, {"Idempotency-Key": key})
         self.alive.append(answer["uuid"])
 
-    def _delete(self, instance: str) -> None:
+    def _remove(self, instance: str) -> None:
         self._insist("DELETE", f"/instances/{instance}", None, {200, 404}, {})
         self.alive.remove(instance)
         self.gone.append(instance)
