@@ -63,7 +63,11 @@ def ssh(lab: Layout) -> int:
     address = cloud.get_instance_interfaces(instance["uuid"])[0]["ipv4"]
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
     words = ["ssh", *options, "-i", str(lab.ssh_key), f"root@{address}", *sys.argv[2:]]
-    command = first_boot.from_router(lab, network, words)
+    try:
+        command = first_boot.from_router(lab, network, words)
+    except LookupError as error:
+        print(error, file=sys.stderr)
+        return 1
     os.execvp(command[0], command)
 
 

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lab import control, credentials, network, node
-from lab.layout import FLOWER_OFFSET, Layout, NodeLayout
+from lab.layout import FLOWER_OFFSET, Layout
 from lab.progress import step, wait_for
 from lab.servers import ServerFailed
 from lab.tree import Tree
@@ -40,7 +41,11 @@ def bring_up(lab: Layout, nodes: int) -> None:
     for each in wanted:
         with step(f"node {each.name}"):
             node.start(each)
-            wait_for(f"the start of {each.name}", NODE_SECONDS, lambda tree=node.tree(each): is_whole(tree))
+            _wait_until_whole(node.tree(each))
+
+
+def _wait_until_whole(tree: Tree) -> None:
+    wait_for(f"the start of {tree.directory.name}", NODE_SECONDS, lambda: is_whole(tree))
 
 
 def _prepare(lab: Layout) -> None:
@@ -68,8 +73,8 @@ def _answers(lab: Layout, path: str) -> bool:
 
 def end(lab: Layout) -> None:
     """End everything and keep the run directory. Nodes first, while there is somebody to tell."""
-    for each in lab.known_nodes():
-        node.tree(each).stop()
+    with ThreadPoolExecutor() as together:
+        list(together.map(lambda each: node.tree(each).stop(), lab.known_nodes()))
     control.tree(lab).stop()
     network.tear_down(lab)
     shutil.rmtree(lab.sockets, ignore_errors=True)
@@ -133,7 +138,3 @@ The namespace is `system`, its key is in {lab.rc}. The first guest has {address}
     make status     everything that runs
     make stop       end everything; the next `make run` brings it back
 """
-
-
-def node_named(lab: Layout, name: str) -> NodeLayout:
-    return next(each for each in lab.known_nodes() if each.name == name)

@@ -33,8 +33,8 @@ from lab.supervisor import Program, Supervisor
 from lab.tree import Tree, announce
 
 DATABASE = "steadyfist"
-# What flower must be able to do on the broker: look, and listen to events through a queue of its own.
-FLOWER_RULES = "~* &* +@read +@connection +@pubsub +info +sadd +srem +brpop +multi +exec +@scripting"
+# Flower sees everything and writes only what listening to events takes: it can put no message into any queue.
+FLOWER_RULES = "%R~* ~_kombu* ~celeryev* ~unacked* ~*pidbox* &* +@all -@admin -@dangerous +info"
 
 
 def tree(lab: Layout) -> Tree:
@@ -85,6 +85,8 @@ def schema_settings(lab: Layout) -> dict[str, str]:
     """What only the schema's own step may know."""
     secrets = credentials.read(lab)
     url = _database_url(lab, f"{DATABASE}_schema", secrets["schema_password"])
+    if lab.database_url and os.environ.get("SCHEMA_DATABASE_URL"):
+        url = _through(os.environ["SCHEMA_DATABASE_URL"], DATABASE_PORT)
     return {"SCHEMA_DATABASE_URL": url, "SYSTEM_KEY": secrets["system_key"]}
 
 
@@ -106,7 +108,9 @@ def _through(url: str, port: int) -> str:
     if not parts.hostname or "unix_socket=" in parts.query:
         return url
     user = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@{CONTROL_ADDRESS}:{port}" if user else f"{CONTROL_ADDRESS}:{port}"))
+    return urlunsplit(
+        parts._replace(netloc=f"{user}@{CONTROL_ADDRESS}:{port}" if user else f"{CONTROL_ADDRESS}:{port}")
+    )
 
 
 def routes(lab: Layout) -> list[Route]:
@@ -131,7 +135,16 @@ def programs(lab: Layout) -> list[Program]:
     found += [
         _web(lab, "api", f"{CONTROL_ADDRESS}:{API_PORT}", "sfweb.wsgi", 2),
         _web(lab, "internal", f"{CONTROL_ADDRESS}:{INTERNAL_PORT}", "sfweb.wsgi_internal", 1),
-        _celery(lab, "control", *"worker -P threads -c 4 -Q control -n control@lab --without-gossip".split()),
+        _celery(
+            lab,
+            "control",
+            "worker",
+            "--pool=threads",
+            "--concurrency=4",
+            "--queues=control",
+            "--without-gossip",
+            "--hostname=control@lab",
+        ),
         _celery(lab, "beat", "beat"),
     ]
     flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")

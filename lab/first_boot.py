@@ -17,7 +17,7 @@ from nodeagent.nethelper import names
 
 IMAGE, NETWORK, INSTANCE = "tiny", "first", "first"
 NETBLOCK = "10.20.0.0/24"
-CREATE_SECONDS, LEASE_SECONDS, PING_SECONDS = 180.0, 180.0, 30.0
+CREATE_SECONDS, LEASE_SECONDS, PING_SECONDS = 180.0, 180.0, 180.0
 
 
 class FirstInstanceFailed(RuntimeError):
@@ -59,13 +59,13 @@ def ping(lab: Layout, network: dict[str, Any], address: str) -> bool:
 
 
 def from_router(lab: Layout, network: dict[str, Any], command: list[str]) -> list[str]:
-    """`command`, as it is to be started to run in the router namespace of a network's carrier."""
+    """`command`, as it is to be started to run in the router namespace of a network's carrier. Raises LookupError."""
     router = names.router(network["uuid"], network["vxlan_id"])
     for each in lab.known_nodes():
         grown = node.tree(each)
         if grown.pid and Path(f"/proc/{grown.pid}/root/run/netns/{router}").exists():
             return grown.enter(["ip", "netns", "exec", router, *command])
-    raise FirstInstanceFailed(f"no node carries network {network['name']}")
+    raise LookupError(f"no node carries network {network['name']} yet")
 
 
 def find_network(cloud: apiclient.Client, name: str = NETWORK) -> dict[str, Any] | None:

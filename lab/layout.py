@@ -74,7 +74,7 @@ class Layout:
     @property
     def cache(self) -> Path:
         """What may be kept between labs: the guest image, and QEMU's features as libvirt found them."""
-        return Path(os.environ.get("LAB_CACHE", self.run_dir / "cache"))
+        return Path(os.environ.get("LAB_CACHE") or self.run_dir / "cache")
 
     @property
     def rc(self) -> Path:

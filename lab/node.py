@@ -91,7 +91,7 @@ def _prepare(node: NodeLayout) -> None:
     node.enrolment.touch(mode=0o600)
     proxy = "" if node.lab.offline else f"http://{CONTROL_ADDRESS}:{PROXY_PORT}"
     allowed = ", ".join(f'"{block}"' for block in os.environ.get("FETCH_ALLOW", "").split(",") if block)
-    share = [f"{name} = {os.environ.get(f'NODE_{name.upper()}', default)}" for name, default in _SHARE.items()]
+    share = [f"{name} = {os.environ.get(f'NODE_{name.upper()}') or default}" for name, default in _SHARE.items()]
     lines = [
         f'name = "{node.name}"',
         f'mesh_address = "{node.address}"',

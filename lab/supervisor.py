@@ -7,6 +7,7 @@ half a minute. `processes.json` in the tree's directory says at any moment what 
 import json
 import os
 import pwd
+import select
 import signal
 import subprocess
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 STEADY_SECONDS = 30.0
 READY_SECONDS = 30.0
-WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +73,29 @@ class Supervisor:
         self._base = base
         self._all = [_Running(program) for program in programs]
         self._written = ""
+        self._alarms = -1
 
     def run(self) -> None:
         """Until SIGTERM; then the programs are ended, last one first."""
-        # Python's own handlers would run between any two steps; these signals are waited for instead.
-        signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+        self._alarms, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writing)
+        for number in (*ENDING, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
         while True:
             self._start_due()
             self._write()
-            received = signal.sigtimedwait(WATCHED, self._idle_seconds())
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            if set(self._wait(self._idle_seconds())) & set(ENDING):
                 break
             self._take_in()
         self._end_all()
+
+    def _wait(self, seconds: float) -> bytes:
+        """The signals that came within that time, or none."""
+        select.select([self._alarms], [], [], seconds)
+        try:
+            return os.read(self._alarms, 1024)
+        except BlockingIOError:
+            return b""
 
     def _start_due(self) -> None:
         for each in self._all:
@@ -104,7 +115,6 @@ class Supervisor:
                 stderr=output,
                 env={**self._base, **program.environment, **_home(program.user)},
                 start_new_session=True,
-                preexec_fn=_unblock,
             )
         each.pid = each.process.pid
         each.since = time.monotonic()
@@ -140,18 +150,25 @@ class Supervisor:
         each.due = time.monotonic() + each.pause
 
     def _end_all(self) -> None:
-        for each in reversed(self._all):
-            if not each.pid:
-                continue
-            os.kill(each.pid, signal.SIGTERM)
-            end = time.monotonic() + each.program.patience
+        """First, together, what no other program waits for; then the others, the last to start first."""
+        rest = [each for each in reversed(self._all) if each.program.ready is not None]
+        self._end([each for each in self._all if each not in rest])
+        for each in rest:
+            self._end([each])
+        self._write()
+
+    def _end(self, those: Sequence[_Running]) -> None:
+        for each in those:
             each.due = float("inf")
-            while each.pid and time.monotonic() < end:
-                signal.sigtimedwait({signal.SIGCHLD}, 0.05)
-                self._take_in()
+            if each.pid:
+                os.kill(each.pid, signal.SIGTERM)
+        end = time.monotonic() + max((each.program.patience for each in those), default=0.0)
+        while any(each.pid for each in those) and time.monotonic() < end:
+            self._wait(0.05)
+            self._take_in()
+        for each in those:
             if each.pid:
                 os.kill(each.pid, signal.SIGKILL)
-        self._write()
 
     def _write(self) -> None:
         text = json.dumps(
@@ -174,7 +191,3 @@ class Supervisor:
 
 def _home(user: str) -> dict[str, str]:
     return {"HOME": pwd.getpwnam(user).pw_dir, "USER": user} if user else {}
-
-
-def _unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)

@@ -47,7 +47,8 @@ class Tree:
         if self.pid:
             return False
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.pid_path.unlink(missing_ok=True)
+        for left in (self.pid_path, self.directory / "processes.json"):
+            left.unlink(missing_ok=True)
         namespaces = ["unshare", *self.namespaces, "--propagation", "slave", "--fork", "--kill-child=KILL"]
         with self.log.open("ab") as output:
             keeper = subprocess.Popen(

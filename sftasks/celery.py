@@ -50,6 +50,7 @@ def configure(broker_url: str, *, publisher: bool = False) -> None:
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_eta_task_limit=100,
+        worker_enable_remote_control=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
         task_create_missing_queues=False,

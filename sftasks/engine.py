@@ -79,6 +79,13 @@ def submit(wish: Wish) -> Operation:
     return operation
 
 
+def remember(operation: Operation, **facts: Any) -> None:
+    """Add to the params of an operation that this transaction has submitted, once its target is locked; a joined one keeps its own."""
+    if not operation.joined:
+        operation.params = {**operation.params, **facts}
+        operation.save(update_fields=["params"])
+
+
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
     """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
     known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))

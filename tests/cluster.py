@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from django.db import transaction
 from django.test import TestCase
 
 from nodeagent.action import actions
@@ -231,27 +232,38 @@ def repeats_are_harmless(cluster: Cluster, scenario: Scenario) -> Operation:
     return operation
 
 
-def unwinds_from_every_step(make: Callable[[], Cluster], scenario: Scenario) -> int:
-    """Whichever action is refused, nothing stays behind. Returns how many places it was refused at."""
-    verbs = 0
+def unwinds_from_every_step(make: Callable[[], Cluster], scenario: Scenario) -> list[str]:
+    """Whichever action is refused, nothing stays behind. Returns the actions that were refused, one a round."""
+    refused: list[str] = []
     while True:
-        cluster = make()
-        calls = _RefuseAt(cluster, verbs)
-        accepted = scenario(cluster)
-        cluster.settle()
-        operation = Operation.objects.get(pk=accepted.operation.pk)
-        if not calls.refused:
-            assert operation.state == "succeeded", operation.error_message
-            return verbs
-        assert operation.state in ("failed", "cancelled"), f"refused {calls.refused}: {operation.state}"
-        assert cluster.findings() == [], f"refused {calls.refused}"
-        verbs += 1
+        before = transaction.savepoint()
+        action = _refuse_one(make(), scenario, len(refused))
+        transaction.savepoint_rollback(before)
+        if not action:
+            return refused
+        refused.append(action)
+
+
+def _refuse_one(cluster: Cluster, scenario: Scenario, number: int) -> str:
+    """Refuse the action that is performed as the `number`-th; its name, or nothing when there were not that many."""
+    calls = _RefuseAt(cluster, number)
+    accepted = scenario(cluster)
+    cluster.settle()
+    operation = Operation.objects.get(pk=accepted.operation.pk)
+    if not calls.refused:
+        assert operation.state == "succeeded", operation.error_message
+        return ""
+    assert operation.state not in OPEN_OPERATION, f"refused {calls.refused}: {operation.state}"
+    assert cluster.findings() == [], f"refused {calls.refused}"
+    return calls.refused
 
 
 def repeated_undo_is_harmless(cluster: Cluster, scenario: Scenario, action: str) -> Operation:
     """`action` is refused, and every message of the way back arrives three times."""
     calls = _RefuseAt(cluster, 0, only=action)
     cluster.post = lambda message: [message] * 3
+    for node in cluster.nodes:
+        node.copies = 2
     accepted = scenario(cluster)
     cluster.settle()
     assert calls.refused, f"{action} was never performed"

@@ -31,7 +31,7 @@ def request(caller: Caller, instance: Instance, verb: str) -> Accepted:
             kind="instance_reboot" if reboot else "instance_power",
             object_key=f"instance:{instance.pk}",
             targets=[("instance", instance.pk)],
-            params={"instance": str(instance.pk), "verb": verb, "former": instance.power},
+            params={"instance": str(instance.pk), "verb": verb},
             caller=caller,
             namespace=instance.namespace_id,
         )
@@ -42,6 +42,7 @@ def request(caller: Caller, instance: Instance, verb: str) -> Accepted:
     if row.power not in NEEDS.get(verb, (row.power,)):
         raise Conflict(f"instance {row.name} is {row.power}: cannot {verb}", code="instance.power")
     if not reboot:
+        engine.remember(operation, former=row.power)
         Instance.objects.filter(pk=row.pk).update(power=WISHES[verb])
         instances.raise_generation(row.pk)
     row.refresh_from_db()

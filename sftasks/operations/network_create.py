@@ -9,7 +9,7 @@ from sftasks import attachment, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import networks
 from sfweb.domain import allocator, carriers, events, ipam
-from sfweb.domain.callers import Caller
+from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.specs import NewNetwork
 from sfweb.domain.transactions import durable
 from sfweb.errors import Invalid, NotFound
@@ -85,6 +85,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         transition(network, State.CREATED)
     elif network.state == State.INITIAL:
         transition(network, State.ERROR, error_message=f"{ended.code}: {ended.message}")
+        attachment.dissolve(network, CLUSTER)
 
 
 OPERATION = Kind(name="network_create", stages=stages, finish=finish, priority=10)

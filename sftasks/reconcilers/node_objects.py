@@ -23,16 +23,23 @@ PAGE = 500
 
 def run() -> dict[str, int]:
     """Bounded to a page of differences a pass; the next pass sees the rest."""
+    return {"submitted": close_gaps()}
+
+
+def close_gaps(node: UUID | None = None) -> int:
+    """The same for one node at once, when its inventory has just shown a difference; how many operations that made."""
     fresh = FromNow(-settings.NODE_SILENT_SECONDS)
     rows = NodeObject.objects.filter(node__last_seen__gt=fresh, error__isnull=True).select_related("node")
     rows = rows.filter(node__state__in=(State.CREATED, State.MISSING))
+    if node is not None:
+        rows = rows.filter(node=node)
     submitted = 0
     for row in rows.order_by("pk").iterator():
         if submitted >= PAGE:
             break
         if _differs(row) and not _is_busy(row):
             submitted += _submit(row)
-    return {"submitted": submitted}
+    return submitted
 
 
 def _differs(row: NodeObject) -> bool:

@@ -117,7 +117,8 @@ def _addresses() -> list[str]:
     interfaces |= set(Interface.objects.filter(instance_id__in=_residue_owners()).values_list("pk", flat=True))
     networks = set(Network.objects.exclude(state=State.DELETED).values_list("pk", flat=True)) | {FLOATING}
     owners = {"interface": interfaces, "network": networks}
-    rows = Address.objects.exclude(kind=AddressKind.HALO)
+    # Those of the outside block that belong to no one are the block's own: nobody may be given them.
+    rows = Address.objects.exclude(kind=AddressKind.HALO).exclude(network_id=FLOATING, owner_type="")
     return [
         f"address {row.value} of network {row.network_id} belongs to {row.owner_type} {row.owner_uuid}, which is gone"
         for row in rows

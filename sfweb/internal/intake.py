@@ -12,6 +12,7 @@ from django.conf import settings
 
 from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer
 from sftasks import dispatch, engine
+from sftasks.reconcilers import node_objects
 from sfweb.domain import carriers, events, node_life, placement
 from sfweb.domain.transactions import durable
 from sfweb.internal import inventory
@@ -27,8 +28,8 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     if report.facts:
         _take_facts(node, report)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
-    if report.inventory is not None and accepted:
-        inventory.compare(node, report.inventory)
+    if report.inventory is not None and accepted and inventory.compare(node, report.inventory):
+        node_objects.close_gaps(node.pk)
     if report.progress:
         _take_progress(node, report.progress)
     told = _take_events(node, report.events)
@@ -38,6 +39,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     _extend(node, report.held)
     renewals = _renew(node)
     steps = dispatch.hand_out(node, held) if accepted else []
+    look = accepted and node_life.wants_inventory(node)
     return ReportAnswer(
         acknowledged=tuple(acknowledged),
         closed=tuple(closed),
@@ -45,9 +47,9 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         steps=tuple(steps),
         leases=tuple(renewals),
         events=tuple(told),
-        interval=_interval(node, bool(renewals)),
+        interval=float(settings.REPORT_BUSY_SECONDS) if look else _interval(node, bool(renewals)),
         accepted=accepted,
-        want_inventory=accepted and node_life.wants_inventory(node),
+        want_inventory=look,
     )
 
 

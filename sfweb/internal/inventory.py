@@ -41,43 +41,47 @@ def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
 
 
 @durable
-def compare(node: Node, found: Inventory) -> None:
-    """Compare one inventory with what the node confirmed."""
+def compare(node: Node, found: Inventory) -> bool:
+    """Compare one inventory with what the node confirmed. True when something is to be repaired."""
     Node.objects.filter(pk=node.pk).update(inventory=dump(found), inventory_at=UtcNow(), inventory_wanted=False)
     seen = {(item.object_type, item.object_uuid): item for item in found.objects}
     rows = list(NodeObject.objects.filter(node=node, seq__lte=found.seq))
     busy = _busy(node)
+    drift = False
     for row in rows:
         if f"{row.object_type}:{row.object_uuid}" in busy or row.applied_generation < _generation(row):
             continue
         item = seen.get((row.object_type, str(row.object_uuid)))
-        if row.wanted == Wanted.PRESENT:
-            _compare_present(node, row, item, found.complete)
-        elif item is not None:
-            _unconfirm(row, f"{row.object_type} is still on {node.name}")
+        fault = _fault(node, row, item, found.complete)
+        if fault:
+            _unconfirm(row, fault)
+            drift = True
+    return drift
 
 
-def _compare_present(node: Node, row: NodeObject, item: SeenObject | None, complete: bool) -> None:
+def _fault(node: Node, row: NodeObject, item: SeenObject | None, complete: bool) -> str:
+    """What is proven wrong about one object, empty when nothing is."""
+    if row.wanted != Wanted.PRESENT:
+        return f"{row.object_type} is still on {node.name}" if item is not None else ""
     if item is None:
-        if complete and node_life.raise_absences(row) >= PROOF:
-            _unconfirm(row, f"{row.object_type} is gone from {node.name}")
-        return
+        proven = complete and node_life.raise_absences(row) >= PROOF
+        return f"{row.object_type} is gone from {node.name}" if proven else ""
     if row.absences:
         NodeObject.objects.filter(pk=row.pk).update(absences=0)
     if row.object_type == "instance":
-        _compare_power(node, row, item)
-    elif not item.intact:
-        _unconfirm(row, f"{row.object_type} on {node.name} is not as it should be")
+        return _power_fault(node, row, item)
+    return "" if item.intact else f"{row.object_type} on {node.name} is not as it should be"
 
 
-def _compare_power(node: Node, row: NodeObject, item: SeenObject) -> None:
+def _power_fault(node: Node, row: NodeObject, item: SeenObject) -> str:
     instance = Instance.objects.filter(pk=row.object_uuid, node=node).values("power", "observed_power").first()
     if instance is None:
-        return
+        return ""
     if item.power != instance["observed_power"]:
         Instance.objects.filter(pk=row.object_uuid).update(observed_power=item.power, power_observed_at=UtcNow())
     if item.power != instance["power"]:
-        _unconfirm(row, f"power is {item.power} on {node.name}, wished is {instance['power']}")
+        return f"power is {item.power} on {node.name}, wished is {instance['power']}"
+    return ""
 
 
 def _unconfirm(row: NodeObject, message: str) -> None:

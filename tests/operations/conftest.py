@@ -26,25 +26,51 @@ def make_cluster(tmp_path, monkeypatch, caller):
 
 
 @pytest.fixture
-def cluster(make_cluster) -> Cluster:
-    return make_cluster()
+def make_bare(make_cluster, caller):
+    """Makes clusters of two nodes and nothing else."""
+
+    def make() -> Cluster:
+        made = make_cluster()
+        made.caller = caller
+        return made
+
+    return make
 
 
 @pytest.fixture
-def served(make_cluster, caller) -> Cluster:
-    """Two nodes and one created network, `net`."""
-    made = make_cluster()
-    made.caller = caller
-    made.network = made.ask(network_create.request, caller, new_network()).row
-    made.settle()
-    return made
+def make_served(make_cluster, caller):
+    """Makes clusters of two nodes and one created network, `net`."""
+
+    def make() -> Cluster:
+        made = make_cluster()
+        made.caller = caller
+        made.network = made.ask(network_create.request, caller, new_network()).row
+        made.settle()
+        return made
+
+    return make
 
 
 @pytest.fixture
-def guest(served) -> Cluster:
-    """`served` with one created instance, `instance`, and the node that it runs on, `home`."""
-    served.instance = served.ask(instance_create.request, served.caller, new_instance("guest", "tenant", "net")).row
-    served.settle()
-    served.instance.refresh_from_db()
-    served.home = next(node for node in served.nodes if node.pk == served.instance.node_id)
-    return served
+def served(make_served) -> Cluster:
+    return make_served()
+
+
+@pytest.fixture
+def make_guest(make_served):
+    """Makes such clusters with one created instance, `instance`, and the node that it runs on, `home`."""
+
+    def make() -> Cluster:
+        made = make_served()
+        made.instance = made.ask(instance_create.request, made.caller, new_instance("guest", "tenant", "net")).row
+        made.settle()
+        made.instance.refresh_from_db()
+        made.home = next(node for node in made.nodes if node.pk == made.instance.node_id)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def guest(make_guest) -> Cluster:
+    return make_guest()

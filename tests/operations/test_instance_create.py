@@ -2,43 +2,110 @@
 
 import pytest
 
-from sftasks.operations import instance_create, instance_delete, network_create, network_delete
-from sfweb.models import Instance
-from tests.cluster import repeats_are_harmless
+from sftasks.operations import instance_create, network_create
+from sfweb.domain.specs import NewDisk, NewInterface
+from sfweb.errors import Conflict, NoCapacity, NotFound, NotReady
+from sfweb.models import Address, Disk, Instance, Interface, NodeCapacity, Operation, PoolAllocation
+from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 from tests.factories import new_instance, new_network
 
 
-@pytest.fixture
-def cluster(make_cluster, caller):
-    made = make_cluster()
-    made.caller = caller
-    made.network = made.ask(network_create.request, caller, new_network()).row
-    made.settle()
-    return made
+def create(cluster, **more):
+    return cluster.ask(instance_create.request, cluster.caller, new_instance("guest", "tenant", "net", **more))
 
 
-def create(cluster):
-    return cluster.ask(instance_create.request, cluster.caller, new_instance("guest", "tenant", "net"))
-
-
-def test_the_guest_runs(cluster):
-    accepted = create(cluster)
-    cluster.settle()
+def test_the_guest_runs(served):
+    accepted = create(served)
+    assert accepted.row.node_id is not None, "the node is decided in the request"
+    served.settle()
     instance = Instance.objects.get(pk=accepted.row.pk)
     assert (instance.state, instance.observed_power) == ("created", "on"), instance.error_message
-    assert cluster.findings() == []
+    assert served.findings() == []
 
 
-def test_repeats_are_harmless(cluster):
-    assert repeats_are_harmless(cluster, create).state == "succeeded"
+def test_sc_13_a_forced_placement_lands_there_or_fails(served):
+    assert create(served, placed_on="node2").row.node_id == served.nodes[1].pk
+    NodeCapacity.objects.filter(node_id=served.nodes[1].pk).update(limit_cpus=1)
+    with pytest.raises(NoCapacity) as caught:
+        create(served, placed_on="node2")
+    assert [node["node"] for node in caught.value.details["nodes"]] == ["node2"]
+    with pytest.raises(NotFound):
+        create(served, placed_on="node9")
 
 
-def test_delete_leaves_nothing(cluster):
-    accepted = create(cluster)
-    cluster.settle()
-    cluster.ask(network_delete.request, cluster.caller, cluster.network)
-    cluster.ask(instance_delete.request, cluster.caller, accepted.row)
-    cluster.settle()
-    assert Instance.objects.get(pk=accepted.row.pk).state == "deleted"
-    assert cluster.findings() == []
-    assert all(not node.host.inventory().networks for node in cluster.nodes)
+def test_sc_14_sc_20_a_refusal_names_the_stage_and_every_node(served):
+    with pytest.raises(NoCapacity) as caught:
+        create(served, memory_mb=10_000_000)
+    error = caught.value
+    assert (error.stage, error.transient) == ("sufficient_idle_memory", True)
+    assert {node["node"]: node["short_by"] > 0 for node in error.details["nodes"]} == {"node1": True, "node2": True}
+    with pytest.raises(NoCapacity) as caught:
+        create(served, cpus=500)
+    assert (caught.value.stage, caught.value.transient) == ("cpu_max_per_instance", False)
+
+
+def test_sc_22_ni_3_a_refused_create_keeps_no_address_mac_port_or_room(served):
+    before = (
+        Address.objects.count(),
+        PoolAllocation.objects.count(),
+        Interface.objects.count(),
+        Operation.objects.count(),
+    )
+    for more in (
+        {"memory_mb": 10_000_000},
+        {"interfaces": (NewInterface(network="net"), NewInterface(network="nope"))},
+    ):
+        with pytest.raises((NoCapacity, NotFound)):
+            create(served, **more)
+    after = (
+        Address.objects.count(),
+        PoolAllocation.objects.count(),
+        Interface.objects.count(),
+        Operation.objects.count(),
+    )
+    assert after == before
+    assert set(NodeCapacity.objects.values_list("used_cpus", flat=True)) == {0}
+
+
+def test_ni_1_addresses_wanted_taken_outside_and_none(served):
+    fixed = (NewInterface(network="net", address="10.0.0.9"),)
+    create(served, interfaces=fixed)
+    with pytest.raises(Conflict):
+        create(served, interfaces=fixed)
+    bare = create(served, interfaces=(NewInterface(network="net", no_address=True),))
+    assert Interface.objects.get(instance=bare.row).address is None
+
+
+def test_ga_6_a_chosen_mac_is_taken_once(served):
+    card = (NewInterface(network="net", mac="02:00:00:12:34:56"),)
+    assert Interface.objects.get(instance=create(served, interfaces=card).row).mac == "02:00:00:12:34:56"
+    with pytest.raises(Conflict, match="02:00:00:12:34:56"):
+        create(served, interfaces=card)
+
+
+def test_a_network_that_is_not_created_yet_is_not_ready(served):
+    served.ask(network_create.request, served.caller, new_network("young", netblock="10.9.0.0/24"))
+    with pytest.raises(NotReady):
+        create(served, interfaces=(NewInterface(network="young"),))
+
+
+def test_the_second_data_disk_comes_after_the_config_drive(served):
+    disks = (NewDisk(size_gb=1, base="https://images.example.org/tiny.qcow2"), NewDisk(size_gb=2))
+    instance = create(served, disks=disks).row
+    assert list(Disk.objects.filter(instance=instance).order_by("position").values_list("device", flat=True)) == [
+        "vda",
+        "vdc",
+    ]
+
+
+def test_repeats_are_harmless(served):
+    assert repeats_are_harmless(served, create).state == "succeeded"
+
+
+def test_unwinds_from_every_step(make_served):
+    refused = unwinds_from_every_step(make_served, lambda cluster: create(cluster, placed_on="node2"))
+    assert set(refused) == {"ensure_network", "ensure_blob", "ensure_router", "ensure_instance"}
+
+
+def test_repeated_undo_is_harmless(served):
+    assert repeated_undo_is_harmless(served, create, "ensure_instance").state == "failed"

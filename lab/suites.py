@@ -1,0 +1,43 @@
+"""`python -m lab.suites fast real e2e`: the tests part by part, with the seconds of each; a part over its budget fails.
+
+PROVE=1 lifts the budgets, and tests that have a full size take it.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from lab.layout import REPOSITORY
+
+PARTS = {
+    "fast": ("not real and not e2e", 120.0),
+    "real": ("real", 600.0),
+    "e2e": ("e2e", 600.0),
+}
+"""Name: pytest's marker expression, seconds on two cores that others use as well."""
+NO_TESTS = 5
+
+
+def run(name: str) -> tuple[int, float]:
+    """pytest's exit status and the seconds."""
+    expression, budget = PARTS[name]
+    begin = time.monotonic()
+    command = [sys.executable, "-m", "pytest", "-q", "-m", expression]
+    status = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    seconds = time.monotonic() - begin
+    if status == 0 and seconds > budget and not os.environ.get("PROVE"):
+        print(f"{name} took {seconds:.0f} s, {budget:.0f} s is its budget", file=sys.stderr)
+        status = 1
+    return (0 if status == NO_TESTS else status), seconds
+
+
+def main() -> int:
+    results = [(name, *run(name)) for name in sys.argv[1:] or PARTS]
+    for name, status, seconds in results:
+        print(f"{name:5} {'passed' if status == 0 else 'FAILED'} in {seconds:.0f} s")
+    return 1 if any(status for _, status, _ in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

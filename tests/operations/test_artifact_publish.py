@@ -1,0 +1,57 @@
+"""artifact_publish: an upload or a blob becomes an artifact's version."""
+
+import pytest
+
+from sftasks.operations import artifact_publish
+from sfweb.domain.specs import NewUploadedArtifact
+from sfweb.errors import Invalid, NotFound
+from sfweb.models import Artifact, Blob, Namespace, Upload
+from tests.cluster import repeats_are_harmless
+
+
+def publish(cluster, **more):
+    if not more:
+        upload = Upload.objects.create(
+            namespace=Namespace.objects.get(name="tenant"), node_id=cluster.nodes[0].pk, size=1234
+        )
+        more = {"upload": str(upload.pk)}
+    return cluster.ask(
+        artifact_publish.request, cluster.caller, NewUploadedArtifact(name="mine", namespace="tenant", **more)
+    )
+
+
+def test_an_upload_becomes_a_version_on_the_node_that_has_it(make_bare):
+    cluster = make_bare()
+    accepted = publish(cluster)
+    cluster.settle()
+    artifact = Artifact.objects.get(pk=accepted.row.pk)
+    assert (artifact.state, artifact.source_url) == ("created", "sf://upload/tenant/mine")
+    assert [len(node.host.inventory().blobs) for node in cluster.nodes] == [1, 0]
+    assert Upload.objects.get().state == "deleted"
+    assert cluster.findings() == []
+
+
+def test_a_blob_that_is_there_becomes_a_version_at_once(make_bare):
+    cluster = make_bare()
+    publish(cluster)
+    cluster.settle()
+    accepted = publish(cluster, blob=str(Blob.objects.get().pk), source_url="sf://upload/tenant/other")
+    cluster.settle()
+    assert Artifact.objects.get(pk=accepted.row.pk).state == "created"
+    assert Blob.objects.count() == 1
+
+
+def test_exactly_one_source_and_only_ones_own(make_bare):
+    cluster = make_bare()
+    with pytest.raises(Invalid):
+        publish(cluster, upload="x", blob="y")
+    with pytest.raises(NotFound):
+        publish(cluster, blob="00000000-0000-4000-8000-000000000000")
+    empty = Upload.objects.create(namespace=Namespace.objects.get(name="tenant"), node_id=cluster.nodes[0].pk)
+    with pytest.raises(Invalid, match="no content"):
+        publish(cluster, upload=str(empty.pk))
+    assert not Artifact.objects.exists()
+
+
+def test_repeats_are_harmless(make_bare):
+    assert repeats_are_harmless(make_bare(), publish).state == "succeeded"

@@ -1,0 +1,63 @@
+"""blob_on_node: fetched once, copied to others, taken away when nothing is made of it."""
+
+from nodeagent.host import Refused
+from sftasks import attachment
+from sftasks.operation import Accepted
+from sftasks.operations import artifact_fetch
+from sfweb.domain.specs import NewArtifact
+from sfweb.domain.transactions import durable
+from sfweb.models import Artifact, Blob, BlobLocation
+from tests.cluster import repeats_are_harmless
+
+URL = "https://images.example.org/image.qcow2"
+
+
+def fetch(cluster):
+    return cluster.ask(artifact_fetch.request, cluster.caller, NewArtifact(url=URL, namespace="tenant"))
+
+
+def copy(cluster):
+    """A copy on the node that has none."""
+    blob = Blob.objects.get()
+    empty = next(node for node in cluster.nodes if not node.host.inventory().blobs)
+    return Accepted(blob, cluster.run(durable(lambda: attachment.bring_blob(blob, empty.pk, cluster.caller))))
+
+
+def test_the_first_fetch_makes_the_blob(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    cluster.settle()
+    blob = Blob.objects.get()
+    assert (blob.state, blob.format, len(blob.sha512)) == ("created", "qcow2", 128)
+    assert BlobLocation.objects.filter(blob=blob).count() == 1
+    assert cluster.findings() == []
+
+
+def test_ar_5_a_failed_first_fetch_puts_artifact_and_blob_into_error_with_the_reason(make_bare):
+    cluster = make_bare()
+    for node in cluster.nodes:
+        node.host.serve(URL, Refused("fetch.not_found", "404 Not Found"))
+    fetch(cluster)
+    cluster.settle()
+    assert Blob.objects.get().error_message == "fetch.not_found: 404 Not Found"
+    assert Artifact.objects.get().state == "error"
+    assert cluster.findings() == []
+
+
+def test_a_failed_copy_marks_only_that_copy(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    cluster.settle()
+    for node in cluster.nodes:
+        node.host.fail_next("fetch_blob", Refused("disk.full"))
+    copy(cluster)
+    cluster.settle()
+    assert Blob.objects.get().state == "created"
+    assert BlobLocation.objects.count() == 1
+
+
+def test_repeats_are_harmless(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    cluster.settle()
+    assert repeats_are_harmless(cluster, copy).state == "succeeded"

@@ -1,0 +1,55 @@
+"""network_delete: at once when nothing uses it, else when its last interface has gone."""
+
+import pytest
+
+from sftasks.operations import network_delete
+from sfweb.errors import Forbidden, NotFound
+from sfweb.models import FLOATING, Address, CarrierLease, Network, PoolAllocation
+from tests.cluster import repeats_are_harmless
+
+
+def delete(cluster):
+    return cluster.ask(network_delete.request, cluster.caller, cluster.network)
+
+
+def test_nothing_is_left_on_any_node(served):
+    delete(served)
+    served.settle()
+    network = Network.objects.get(pk=served.network.pk)
+    assert (network.state, network.floating_gateway) == ("deleted", None)
+    assert all(not node.host.inventory().networks and not node.host.inventory().routers for node in served.nodes)
+    assert not CarrierLease.objects.exists()
+    assert not Address.objects.filter(network=network).exists()
+    assert served.findings() == []
+
+
+def test_nw_9_the_vni_stays_taken_until_the_row_goes(served):
+    delete(served)
+    served.settle()
+    assert PoolAllocation.objects.filter(pool_name="vni", value=served.network.vni).exists()
+
+
+def test_nw_4_the_floating_network_and_a_deleted_one_are_refused(served):
+    with pytest.raises(Forbidden):
+        served.ask(network_delete.request, served.caller, Network.objects.get(pk=FLOATING))
+    delete(served)
+    served.settle()
+    with pytest.raises(NotFound):
+        delete(served)
+
+
+def test_nw_5_a_delete_that_races_the_create_wins(make_bare):
+    from sftasks.operations import network_create
+    from tests.factories import new_network
+
+    cluster = make_bare()
+    cluster.network = cluster.ask(network_create.request, cluster.caller, new_network()).row
+    delete(cluster)
+    cluster.settle()
+    assert Network.objects.get(pk=cluster.network.pk).state == "deleted"
+    assert cluster.findings() == []
+    assert all(not node.host.inventory().networks for node in cluster.nodes)
+
+
+def test_repeats_are_harmless(served):
+    assert repeats_are_harmless(served, delete).state == "succeeded"

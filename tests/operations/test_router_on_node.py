@@ -1,0 +1,54 @@
+"""router_on_node: the carrier's services, from the rows of interfaces, entries and lease."""
+
+from sftasks import engine
+from sftasks.operation import Accepted
+from sftasks.plans import routers
+from sfweb.domain.transactions import durable
+from sfweb.models import CarrierLease, DnsEntry, Interface, Network
+from tests.cluster import repeats_are_harmless
+
+
+def serve(cluster):
+    carrier = CarrierLease.objects.get(network=cluster.network).node_id
+    wish = routers.on_carrier(cluster.network, carrier, cluster.caller)
+    return Accepted(cluster.network, cluster.run(durable(lambda: engine.submit(wish))))
+
+
+def rendered(cluster):
+    carrier = CarrierLease.objects.get(network=cluster.network).node_id
+    return routers.OBJECT.requests["ensure_router"](cluster.network.pk, carrier, {})["spec"]
+
+
+def test_dhcp_hosts_are_the_living_interfaces(guest):
+    card = Interface.objects.get(instance=guest.instance)
+    assert rendered(guest)["hosts"] == [{"mac": card.mac, "address": card.address, "name": "guest"}]
+
+
+def test_dn_1_names_are_the_guests_and_the_hosted_entries(guest):
+    DnsEntry.objects.create(network=guest.network, name="www", address="10.0.0.77")
+    assert [record["name"] for record in rendered(guest)["records"]] == ["guest", "www"]
+
+
+def test_hp_4_a_network_without_nat_has_no_egress(guest):
+    assert rendered(guest)["egress"]["address"] == guest.network.floating_gateway
+    Network.objects.filter(pk=guest.network.pk).update(floating_gateway=None, provide_nat=False)
+    assert rendered(guest)["egress"] is None
+    assert rendered(guest)["upstream"] == []
+
+
+def test_en_11_the_lease_is_in_the_request_and_renewed_by_each_report(guest):
+    lease = rendered(guest)["lease"]
+    assert (lease["epoch"], lease["rivals"]) == (1, True)
+    assert 0 < lease["seconds"] <= 60
+    carrier = next(node for node in guest.nodes if node.host.inventory().routers)
+    answer = guest.run(carrier.report)
+    assert [(str(guest.network.pk), True)] == [(renewal.network, renewal.rivals) for renewal in answer.leases]
+
+
+def test_only_the_holder_of_the_lease_is_rendered(guest):
+    other = next(node for node in guest.nodes if not node.host.inventory().routers)
+    assert routers.OBJECT.requests["ensure_router"](guest.network.pk, other.pk, {}) is None
+
+
+def test_repeats_are_harmless(served):
+    assert repeats_are_harmless(served, serve).state == "succeeded"

@@ -1,0 +1,50 @@
+"""hard_deletes: rows of what is long gone, and never of what a node may still hold."""
+
+from sftasks.operations import instance_delete, network_delete
+from sftasks.reconcilers import hard_deletes
+from sfweb.models import Instance, Interface, Network, NodeObject, Operation, PoolAllocation
+from sfweb.models.fields import FromNow
+
+
+def delete_all(cluster):
+    cluster.ask(instance_delete.request, cluster.caller, cluster.instance)
+    cluster.settle()
+    cluster.ask(network_delete.request, cluster.caller, cluster.network)
+    cluster.settle()
+
+
+def make_old():
+    for model in (Instance, Network):
+        model.objects.filter(state="deleted").update(deleted_at=FromNow(-10_000))
+
+
+def test_rows_stay_for_an_hour_and_then_go_with_their_values(guest):
+    delete_all(guest)
+    guest.run(hard_deletes.run)
+    assert Instance.objects.filter(pk=guest.instance.pk).exists()
+    make_old()
+    guest.run(hard_deletes.run)
+    guest.run(hard_deletes.run)
+    assert not Instance.objects.filter(pk=guest.instance.pk).exists()
+    assert not Network.objects.filter(pk=guest.network.pk).exists()
+    assert not Interface.objects.exists()
+    assert not PoolAllocation.objects.filter(pool_name="vni").exists()
+
+
+def test_en_12_a_residue_keeps_its_row(guest):
+    delete_all(guest)
+    NodeObject.objects.filter(object_type="instance").update(applied_wanted="present")
+    make_old()
+    guest.run(hard_deletes.run)
+    assert Instance.objects.filter(pk=guest.instance.pk).exists()
+
+
+def test_co_13_ended_operations_stay_seven_days_and_open_ones_for_ever(guest):
+    ended = Operation.objects.filter(state="succeeded").count()
+    Operation.objects.update(finished_at=FromNow(-6 * 86400))
+    guest.run(hard_deletes.run)
+    assert Operation.objects.filter(state="succeeded").count() == ended
+    Operation.objects.filter(state="succeeded").update(finished_at=FromNow(-8 * 86400))
+    for _ in range(5):
+        guest.run(hard_deletes.run)
+    assert not Operation.objects.filter(state="succeeded").exists()

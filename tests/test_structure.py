@@ -1,0 +1,132 @@
+"""What the layout promises: everything has its test, every module its place, nothing outgrows its budget."""
+
+import ast
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import nodeagent
+from nodeagent.action import actions
+from sftasks.operation import kinds
+from sftasks.schedule import RECONCILERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = ("sfweb", "sftasks", "nodeagent", "lab")
+OPEN_TO_THE_CONTROL_PLANE = {"action", "actions", "host", "specs", "wire"}
+OF_THE_NODE_ALONE = {
+    "__main__",
+    "byte_server",
+    "config",
+    "control",
+    "doorbell",
+    "drivers",
+    "duties",
+    "fake_faults",
+    "fake_host",
+    "fake_store",
+    "journal",
+    "logs",
+    "nethelper",
+    "performer",
+    "reporter",
+    "worker",
+}
+FORBIDDEN_WORDS = ("util", "helper", "common", "misc", "manager", "handler", "baseobject", "data", "info", "process")
+FILE_LINES, FUNCTION_LINES = 400, 60
+
+
+def python_files(*tops):
+    return [path for top in tops for path in sorted((ROOT / top).rglob("*.py")) if "migrations" not in path.parts]
+
+
+@pytest.mark.parametrize("kind", sorted(kinds()))
+def test_every_operation_is_repeated_in_a_test_of_its_own(kind):
+    text = (ROOT / "tests" / "operations" / f"test_{kind}.py").read_text()
+    assert "repeats_are_harmless(" in text
+    if kinds()[kind].retract is not None:
+        assert "unwinds_from_every_step(" in text
+
+
+@pytest.mark.parametrize("name", sorted(actions()))
+def test_every_action_has_a_test(name):
+    text = "".join(path.read_text() for path in (ROOT / "tests" / "actions").glob("test_*.py"))
+    assert name in text
+
+
+@pytest.mark.parametrize("name", sorted(RECONCILERS))
+def test_every_reconciler_has_a_test(name):
+    assert (ROOT / "tests" / "reconcilers" / f"test_{name}.py").exists()
+
+
+def test_every_reconciler_is_on_the_clock():
+    files = {path.stem for path in (ROOT / "sftasks" / "reconcilers").glob("*.py")} - {"__init__"}
+    assert files == set(RECONCILERS)
+
+
+def test_every_module_of_the_agent_is_placed_on_one_side_of_the_door():
+    found = {module.name for module in pkgutil.iter_modules(nodeagent.__path__)}
+    assert found == OPEN_TO_THE_CONTROL_PLANE | OF_THE_NODE_ALONE
+    contract = (ROOT / ".importlinter").read_text()
+    assert all(f"nodeagent.{name}\n" in contract for name in OF_THE_NODE_ALONE - {"__main__"})
+
+
+def test_nl_1_no_process_execs_a_network_tool():
+    tool = re.compile(
+        r"""["'](?:/usr/sbin/|/sbin/)?(ip|bridge|brctl|nft|iptables|sysctl|arping|dhcp_release)["']\s*[,\]]"""
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group(1)}"
+        for path in python_files("sfweb", "sftasks", "nodeagent")
+        for match in tool.finditer(path.read_text())
+        if "exec" in path.read_text() or "Popen" in path.read_text() or "subprocess" in path.read_text()
+    ]
+    assert found == []
+
+
+def test_only_placement_writes_counters_and_reservations():
+    writes = re.compile(r"used_(?:cpus|memory_mb|disk_gb)\s*=[^=]|PlacementReservation\.objects\.create")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in python_files("sfweb", "sftasks")
+        if writes.search(path.read_text()) and "models" not in path.parts
+    }
+    assert found == {"sfweb/domain/placement.py"}
+
+
+def test_no_distributed_lock_and_no_celery_delay():
+    banned = re.compile(r"GET_LOCK|\.delay\(|countdown=|eta=|expires=\d|chord\(|SETNX")
+    found = [
+        str(path.relative_to(ROOT)) for path in python_files("sfweb", "sftasks") if banned.search(path.read_text())
+    ]
+    assert found == []
+
+
+def test_auth_tcp_none_exists_only_in_the_lab():
+    found = {path.parts[len(ROOT.parts)] for path in python_files(*PRODUCT) if 'auth_tcp = "none"' in path.read_text()}
+    assert found <= {"lab"}
+
+
+def test_files_and_functions_keep_their_budgets():
+    found = []
+    for path in python_files(*PRODUCT):
+        text = path.read_text()
+        if text.count("\n") > FILE_LINES:
+            found.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    found.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert found == []
+
+
+def test_file_names_say_what_they_hold():
+    words = re.compile("|".join(FORBIDDEN_WORDS))
+    found = [
+        str(path.relative_to(ROOT))
+        for path in python_files(*PRODUCT)
+        if words.search(path.stem.lower()) and path.stem not in ("nethelper", "metadata")
+    ]
+    assert found == []
