@@ -29,12 +29,13 @@ class GaveUp(Exception):
 class User(threading.Thread):
     """`alive` are the instances that it was told of and did not delete, `gone` those it deleted."""
 
-    def __init__(self, urls: Sequence[str], networks: Sequence[str], seed: int, creates: int) -> None:
+    def __init__(self, urls: Sequence[str], networks: Sequence[str], seed: int, creates: int, pause: float) -> None:
         super().__init__(name=f"user-{seed}", daemon=True)
         self._clients = [Client(url) for url in urls]
         self._random = random.Random(seed)
         self._networks = list(networks)
         self._creates = creates
+        self._pause = pause
         self.alive: list[str] = []
         self.gone: list[str] = []
         self.answers: Counter[str] = Counter()
@@ -47,6 +48,7 @@ class User(threading.Thread):
                 if self.stopped.is_set():
                     return
                 self._add(f"{self.name}-{number}")
+                time.sleep(self._random.uniform(0.0, 2.0) * self._pause)
                 if len(self.alive) > KEPT:
                     self._remove(self.alive[self._random.randrange(len(self.alive))])
         except Exception as error:
