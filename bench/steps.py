@@ -65,7 +65,13 @@ def start_bare(plane: Plane, stack: ExitStack):
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "bench.bare_celery", *words],
             cwd=CODE,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CODE), "LANG": "C.UTF-8", "BENCH_BROKER_URL": url, "PYTHONWARNINGS": "ignore"},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(CODE),
+                "LANG": "C.UTF-8",
+                "BENCH_BROKER_URL": url,
+                "PYTHONWARNINGS": "ignore",
+            },
             stdout=subprocess.DEVNULL,
         )
         stack.callback(process.wait)
