@@ -5,7 +5,7 @@ report. Both carry the same signed message, and a copy repeats token and request
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
 from sftasks import celery, statements
 from sftasks.operation import PlannedStep, served
+from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
@@ -28,24 +29,25 @@ HELD_SECONDS = 90.0
 CONSIDERED = 64
 
 
-def plan(operation: Operation, stage: int, steps: Sequence[PlannedStep], purpose: str = "do") -> None:
-    """Insert the stage's steps, still without requests."""
-    Step.objects.bulk_create(
-        [
-            Step(
-                operation=operation,
-                stage=stage,
-                purpose=purpose,
-                node_id=step.node,
-                action=step.action,
-                object_type=step.object_type,
-                object_uuid=step.object_uuid,
-                arguments=dict(step.arguments),
-                bulk=actions()[step.action].bulk,
-            )
-            for step in steps
-        ]
-    )
+def plan(operation: Operation, stages: Mapping[int, Sequence[PlannedStep]], purpose: str = "do") -> list[Step]:
+    """Insert the stages' steps, still without requests."""
+    rows = [
+        Step(
+            operation=operation,
+            stage=stage,
+            purpose=purpose,
+            node_id=step.node,
+            action=step.action,
+            object_type=step.object_type,
+            object_uuid=step.object_uuid,
+            arguments=dict(step.arguments),
+            bulk=actions()[step.action].bulk,
+        )
+        for stage, steps in stages.items()
+        for step in steps
+    ]
+    insert(rows)
+    return rows
 
 
 def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = None) -> int:
