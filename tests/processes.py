@@ -21,14 +21,15 @@ from typing import Any
 
 import requests
 
+from lab.control import FLOWER_RULES
 from lab.servers import MariaDb, Redis, alive
 
 CODE = Path(__file__).resolve().parent.parent
 ROLES = ("report", "work", "work-bulk")
+CONTROL_WORKER = ("worker", "-P", "threads", "-c", "4", "-Q", "control", "-n", "control@test", "--without-gossip")
 BROKER_PASSWORD = "broker-secret-of-the-tests"
 FLOWER_PASSWORD = "flower-secret-of-the-tests"
 FLOWER_LOGIN = "operator:flower-page-secret"
-FLOWER_RULES = "~* &* +@read +@connection +@pubsub +info +sadd +srem +brpop +multi +exec -@scripting"
 SYSTEM_KEY = "system-key-of-the-tests"
 DATABASE = "steadyfist"
 
@@ -107,6 +108,7 @@ class Size:
 
     room   (cpus, memory MiB, disk GiB) of each node
     slow   seconds that each slow verb of a machine takes
+    unreliable  a proxy stands before Redis that can lose and double what goes to nodes
     """
 
     nodes: int = 2
@@ -116,6 +118,7 @@ class Size:
     slow: float = 0.0
     time_scale: float = 0.1
     roles: tuple[str, ...] = ROLES
+    unreliable: bool = False
     more: dict[str, str] = field(default_factory=dict)
 
 
@@ -129,7 +132,7 @@ class Plane:
         self.mariadb = MariaDb(self.directory / "db", port=free_port())
         flower = f"flower on >{FLOWER_PASSWORD} {FLOWER_RULES}"
         self.redis = Redis(self.directory / "redis", port=free_port(), password=BROKER_PASSWORD, users=(flower,))
-        self.broker_port = self.redis.port
+        self.broker_port = free_port() if self.size.unreliable else self.redis.port
         self.api_ports = [free_port() for _ in range(self.size.apis)]
         self.internal_ports = [free_port() for _ in range(self.size.internals)]
         self.flower_port = free_port()
@@ -172,6 +175,9 @@ class Plane:
         schema = {"SCHEMA_DATABASE_URL": self._database("steadyfist_schema", "schema-secret")}
         self.manage("ensure_mariadb_schema", **schema)
         self.manage("bootstrap_cluster", SYSTEM_KEY=SYSTEM_KEY)
+        if self.size.unreliable:
+            between = (f"127.0.0.1:{self.broker_port}", f"127.0.0.1:{self.redis.port}")
+            self.add(self._process("broker", "lab.unreliable_broker", *between)).start()
         for process in self._control_plane():
             self.add(process).start()
         lines = self.enrol([f"node{number}" for number in range(1, self.size.nodes + 1)])
@@ -208,7 +214,7 @@ class Plane:
                 name = kind if number == 1 else f"{kind}-{number}"
                 gunicorn = ("gunicorn", "-c", "python:sfweb.gunicorn", application)
                 yield self._process(name, *gunicorn, BIND=f"127.0.0.1:{port}", SF_ROLE=kind)
-        yield self.celery("control", "control", *"worker -P threads -c 4 -Q control -n control@test".split())
+        yield self.celery("control", "control", *CONTROL_WORKER)
         yield self.celery("beat", "beat", "beat")
         flower = ("flower", "--address=127.0.0.1", f"--port={self.flower_port}", f"--basic-auth={FLOWER_LOGIN}")
         url = self.broker("flower", FLOWER_PASSWORD)
@@ -262,12 +268,22 @@ class Plane:
         process.kill()
         process.start()
 
+    def redis_command(self, *words: str) -> str:
+        command = ["redis-cli", "-s", str(self.redis.socket), "--no-auth-warning", *words]
+        environment = {**os.environ, "REDISCLI_AUTH": BROKER_PASSWORD}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
     def dead(self) -> list[str]:
         return [name for name, process in self.processes.items() if not process.is_alive]
 
     def manage(self, *arguments: str, **environment: str) -> str:
         """Standard output of a `manage.py` command."""
-        done = subprocess.run(
+        done = self._command(*arguments, **environment)
+        assert done.returncode == 0, f"manage.py {arguments[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    def _command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [sys.executable, str(CODE / "manage.py"), *arguments],
             env={**self.environment, "SF_ROLE": "manage", **environment},
             cwd=CODE,
@@ -275,12 +291,13 @@ class Plane:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"manage.py {arguments[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-        return done.stdout
 
     def sql(self, statement: str) -> list[list[str]]:
         """Rows of a statement, without the line of names."""
-        lines = self.mariadb.execute(f"USE {DATABASE}; {statement}").splitlines()
+        try:
+            lines = self.mariadb.execute(f"USE {DATABASE}; {statement}").splitlines()
+        except subprocess.CalledProcessError as error:
+            raise AssertionError(f"{statement}: {error.stderr}") from error
         return [line.split("\t") for line in lines[1:]]
 
     def nodes_here(self) -> int:
@@ -290,6 +307,22 @@ class Plane:
         return self.sql(
             "SELECT kind, state, uuid, object_key FROM operations WHERE state IN ('waiting', 'running', 'unwinding')"
         )
+
+    def audit(self) -> list[str]:
+        """What `manage.py audit_nodes` finds; twice at most, because a node's second look may be what repairs something."""
+        for _ in range(2):
+            done = self._command("audit_nodes", "--wait", "20")
+            if done.returncode == 0:
+                return []
+        return [*done.stdout.splitlines(), done.stderr[-300:]]
+
+    def clear(self, client: "Client", seconds: float = 60.0) -> None:
+        """Delete every instance and network and wait until they are gone."""
+        for kind in ("instances", "networks"):
+            for row in client.ok("GET", f"/{kind}"):
+                if row["state"] not in ("deleted", "delete-wait") and row["name"] != "floating":
+                    client.call("DELETE", f"/{kind}/{row['uuid']}")
+        until(lambda: not self.open_operations(), seconds, "every operation has ended", pause=0.2)
 
     def api(self, number: int = 0) -> "Client":
         return Client(f"http://127.0.0.1:{self.api_ports[number]}")
@@ -339,6 +372,12 @@ class Client:
 
     def close(self) -> None:
         self.session.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def new_instance(name: str, *networks: str, **more: Any) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class Artifacts(ApiView):
             rows = rows.filter(versions__blob__locations__node=holder).distinct()
         return Response(artifact_views(page(rows.order_by("created_at", "uuid"), wanted)))
 
-    @takes(NewArtifactInput, creates=True)
+    @takes(NewArtifactInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         made = artifact_fetch.request(self.caller, new_artifact(self.caller, wanted, settings.FETCH_ALLOW))
         return started(request, made.operation, shown(made.row.uuid))
@@ -120,7 +120,7 @@ class PublishInput(Input):
 
 
 class ArtifactUpload(ApiView):
-    @takes(PublishInput, creates=True)
+    @takes(PublishInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any], name: str) -> Response:
         made = artifact_publish.request(self.caller, new_uploaded_artifact(self.caller, name, wanted))
         return started(request, made.operation, shown(made.row.uuid))

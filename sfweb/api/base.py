@@ -7,6 +7,7 @@ against the serializer, and passes what is valid as `wanted`. A null member is a
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -108,9 +109,12 @@ class InNamespace(Input):
 
 
 def takes(
-    input_class: type[Input] = Nothing, *, creates: bool = False
+    input_class: type[Input] = Nothing, *, creates: bool = False, shown: Callable[[UUID], Any] | None = None
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
-    """Check the request against `input_class`. With `creates` a repeat with the same Idempotency-Key is answered alike."""
+    """Check the request against `input_class`. With `creates` a repeat with the same Idempotency-Key is answered alike.
+
+    shown  renders the created object, for a repeat whose first answer was lost
+    """
 
     def decorate(method: Callable[..., Response]) -> Callable[..., Response]:
         @functools.wraps(method)
@@ -123,7 +127,11 @@ def takes(
             def answer() -> Response:
                 return method(view, request, wanted, **path)
 
-            return once(request, given, answer) if creates else answer()
+            def again(operation: UUID, made: UUID) -> Response:
+                assert shown is not None
+                return started(request, Operation.objects.get(pk=operation), shown(made))
+
+            return once(request, given, answer, again if shown else None) if creates else answer()
 
         checked.input_class = input_class  # type: ignore[attr-defined]
         return checked

@@ -107,7 +107,7 @@ class Instances(ApiView):
             rows = rows.exclude(state=State.DELETED)
         return Response(instance_views(page(rows, wanted)))
 
-    @takes(NewInstanceInput, creates=True)
+    @takes(NewInstanceInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         made = instance_create.request(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW))
         return started(request, made.operation, shown(made.row.uuid))

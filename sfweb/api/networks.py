@@ -96,7 +96,7 @@ class Networks(ApiView):
             rows = rows.exclude(state=State.DELETED)
         return Response(network_views(page(rows, wanted)))
 
-    @takes(NewNetworkInput, creates=True)
+    @takes(NewNetworkInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         made = network_create.request(self.caller, new_network(self.caller, wanted))
         return started(request, made.operation, shown(made.row.uuid))

@@ -2,9 +2,11 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import OperationalError, connection, transaction
 
@@ -15,6 +17,9 @@ DEADLOCK, LOCK_WAIT, SNAPSHOT_TOO_OLD = 1213, 1205, 1020
 CONNECTION_LOST = (2006, 2013)
 RETRYABLE = (DEADLOCK, LOCK_WAIT, SNAPSHOT_TOO_OLD, *CONNECTION_LOST)
 ATTEMPTS = 5
+
+
+_witness: ContextVar[Callable[[Any], None] | None] = ContextVar("witness", default=None)
 
 
 class Again(Exception):
@@ -30,10 +35,14 @@ def durable(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        witness = _witness.get()
         for attempt in range(1, ATTEMPTS + 1):
+            _witness.set(witness)
             try:
                 with transaction.atomic(durable=True):
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                    _testify(result)
+                    return result
             except Again:
                 if attempt == ATTEMPTS:
                     raise
@@ -46,6 +55,24 @@ def durable(function: Callable[P, T]) -> Callable[P, T]:
         raise AssertionError("unreachable")
 
     return run
+
+
+@contextmanager
+def witnessed(by: Callable[[Any], None]) -> Iterator[None]:
+    """Within, the first durable transaction calls `by` with its result before it commits; what `by` raises undoes it."""
+    before = _witness.set(by)
+    try:
+        yield
+    finally:
+        _witness.reset(before)
+
+
+def _testify(result: Any) -> None:
+    """Once: what runs after the commit, and later transactions, are none of the witness's business."""
+    witness = _witness.get()
+    if witness is not None:
+        witness(result)
+        _witness.set(None)
 
 
 def is_duplicate(error: Exception) -> bool:

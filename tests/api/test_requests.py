@@ -9,7 +9,9 @@ from django.test import Client
 from django.urls import get_resolver
 
 from sfweb.api.root import CAPABILITIES
-from sfweb.models import Instance, Network, Operation
+from sfweb.domain.instance_rules import new_instance
+from sfweb.models import IdempotencyKey, Instance, Network, Operation
+from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 from tests.api.world import Person, World, make_instance
 
@@ -222,7 +224,9 @@ def test_a_refused_request_may_be_repeated_with_its_idempotency_key(owner: Perso
     assert owner.post("/instances", NEW, idempotency_key="a").status_code == 200
 
 
-def test_an_unfinished_request_is_not_repeated(owner: Person, monkeypatch: pytest.MonkeyPatch):
+def test_a_repeat_is_answered_from_the_rows_when_the_process_ended_after_its_commit(
+    owner: Person, monkeypatch: pytest.MonkeyPatch
+):
     def dies(*_: Any) -> Any:
         raise RuntimeError("the process ended here")
 
@@ -230,8 +234,37 @@ def test_an_unfinished_request_is_not_repeated(owner: Person, monkeypatch: pytes
     with pytest.raises(RuntimeError):
         owner.post("/instances", NEW, idempotency_key="a")
     answer = owner.post("/instances", NEW, idempotency_key="a")
-    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_unfinished")
+    assert answer.status_code == 200
+    assert answer.json()["uuid"] == str(Instance.objects.get(name="new").pk)
+    assert 'rel="operation"' in answer["Link"]
+
+
+def test_a_repeat_does_it_when_the_process_ended_before_its_commit(owner: Person, monkeypatch: pytest.MonkeyPatch):
+    class Killed(BaseException):
+        pass
+
+    def dies(*_: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("sfweb.api.instances.new_instance", dies)
+        owner.post("/instances", NEW, idempotency_key="a")
+    early = owner.post("/instances", NEW, idempotency_key="a")
+    assert (early.status_code, early.json()["code"]) == (409, "idempotency_unfinished")
+    IdempotencyKey.objects.update(created_at=FromNow(-60))
+    assert owner.post("/instances", NEW, idempotency_key="a").status_code == 200
     assert Instance.objects.filter(name="new").count() == 1
+
+
+def test_a_request_undoes_itself_when_a_repeat_took_its_key_over(owner: Person, monkeypatch: pytest.MonkeyPatch):
+    def is_slow(*arguments: Any) -> Any:
+        IdempotencyKey.objects.all().delete()
+        return new_instance(*arguments)
+
+    monkeypatch.setattr("sfweb.api.instances.new_instance", is_slow)
+    answer = owner.post("/instances", NEW, idempotency_key="a")
+    assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_unfinished")
+    assert not Instance.objects.filter(name="new").exists()
 
 
 @pytest.mark.parametrize("key", ["", "x" * 129, "a\tb"])

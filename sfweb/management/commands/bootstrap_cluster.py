@@ -103,6 +103,9 @@ def _make_floating_network() -> dict[str, Any]:
         AddressKind.GATEWAY: gateway,
     }
     Address.objects.bulk_create(
-        [Address(network=network, value=int(address), kind=kind) for kind, address in taken.items()]
+        [
+            Address(network=network, value=int(address), kind=kind, owner_type="network", owner_uuid=network.pk)
+            for kind, address in taken.items()
+        ]
     )
     return {"netblock": str(block), "gateway": str(gateway)}

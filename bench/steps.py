@@ -1,0 +1,171 @@
+"""P6 and P7: one operation step against bare Celery, and what a process pays to send, in one run, interleaved.
+
+    .venv/bin/python -m bench.steps [--rounds 5] [--steps 200] [--in-flight 1,16]
+
+Ours is everything between two steps of an operation on a fake node: render, sign, row, message, worker, journal on disk
+(fsync), HTTP outcome, settle, event, next step. Bare Celery is two messages. Both use the same Redis and two cores.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+from bench import figures
+from tests.processes import CODE, Plane, Size, new_instance, until
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--in-flight", default="1,16")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        plane = Plane(Size(nodes=1, time_scale=1.0))
+        stack.callback(plane.close)
+        start(plane)
+        bare = start_bare(plane, stack)
+        for in_flight in map(int, options.in_flight.split(",")):
+            compare_steps(plane, bare, options, in_flight)
+        compare_sending(plane, bare)
+
+
+def start(plane: Plane) -> None:
+    """The plane with the bench's kind of operation, and one instance to observe; without the sweep, which would see nothing."""
+    plane.start()
+    for name in ("control", "beat", "flower"):
+        plane.kill(name)
+    internal = plane.processes["internal"]
+    internal.kill()
+    internal.command[-1] = "bench.step_wsgi"
+    internal.environment = {**internal.environment, "SF_INTERNAL": "1"}
+    internal.start()
+    os.environ.update(plane.environment, SF_ROLE="api", DJANGO_SETTINGS_MODULE="sfweb.settings")
+    import django
+
+    django.setup()
+    import bench.step_kind  # noqa: F401  (registers itself in this process)
+
+    until(lambda: plane.nodes_here() == 1, 30, "the node has reported")
+    created = plane.api().ok("POST", "/instances", new_instance("observed"))
+    until(lambda: plane.api().ok("GET", f"/instances/{created['uuid']}")["state"] == "created", 60, "an instance")
+
+
+def start_bare(plane: Plane, stack: ExitStack):
+    """The two bare workers."""
+    os.environ["BENCH_BROKER_URL"] = plane.broker().replace("/0", "/5")
+    from bench import bare_celery
+
+    for queue in ("bare.node", "bare.control"):
+        words = ["worker", "-Q", queue, "-n", f"{queue}@bench", "-P", "threads", "-c", "8", "-l", "ERROR"]
+        words += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--prefetch-multiplier", "1"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "bench.bare_celery", *words], cwd=CODE, stdout=subprocess.DEVNULL
+        )
+        stack.callback(process.wait)
+        stack.callback(process.terminate)
+    bound = {b"_kombu.binding.bare.node", b"_kombu.binding.bare.control"}
+    until(lambda: bound <= set(bare_celery.notes().keys("*")), 30, "the bare workers listen")
+    time.sleep(1)
+    bare_celery.measure(50, 4)
+    return bare_celery
+
+
+def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
+    """(steps a second, seconds from a step's hand-out to its settlement) of `in_flight` operations at once."""
+    from bench.step_kind import NAME
+    from sftasks import engine
+    from sfweb.models import Instance, Operation, Step
+    from sfweb.models.state import OPEN_OPERATION
+
+    instance = Instance.objects.get(name="observed")
+    params = {"instance": str(instance.pk), "steps": max(1, steps // in_flight)}
+    rows = [
+        Operation.objects.create(kind=NAME, object_key=f"bench:{number}", params=params, observational=True)
+        for number in range(in_flight)
+    ]
+    begin = time.perf_counter()
+    for row in rows:
+        engine.advance(row.pk)
+    keys = [row.pk for row in rows]
+    while Operation.objects.filter(pk__in=keys, state__in=OPEN_OPERATION).exists():
+        time.sleep(0.01)
+    elapsed = time.perf_counter() - begin
+    times = Step.objects.filter(operation_id__in=keys).values_list("first_sent_at", "finished_at")
+    latencies = sorted((finished - sent).total_seconds() for sent, finished in times)
+    return len(latencies) / elapsed, latencies
+
+
+def compare_steps(plane: Plane, bare, options: argparse.Namespace, in_flight: int) -> None:
+    measure_ours(50, in_flight)
+    ours, theirs = [], []
+    for _ in range(options.rounds):
+        theirs.append(bare.measure(options.steps, in_flight))
+        ours.append(measure_ours(options.steps, in_flight))
+    for name, rounds in (("bare celery", theirs), ("ours", ours)):
+        figures.say(
+            what="step",
+            side=name,
+            in_flight=in_flight,
+            steps_per_second=figures.spread([rate for rate, _ in rounds], 1),
+            p50_ms=figures.spread([1000 * figures.percentile(times, 0.5) for _, times in rounds], 2),
+            p99_ms=figures.spread([1000 * figures.percentile(times, 0.99) for _, times in rounds], 2),
+        )
+    figures.say(
+        what="P6",
+        in_flight=in_flight,
+        throughput_ratio=figures.ratios([rate for rate, _ in ours], [rate for rate, _ in theirs]),
+        p50_ratio=figures.ratios(
+            [figures.percentile(times, 0.5) for _, times in ours],
+            [figures.percentile(times, 0.5) for _, times in theirs],
+        ),
+        p99_ratio=figures.ratios(
+            [figures.percentile(times, 0.99) for _, times in ours],
+            [figures.percentile(times, 0.99) for _, times in theirs],
+        ),
+        goal="throughput >= 0.6, p50 <= 1.6, p99 <= 2",
+    )
+
+
+def compare_sending(plane: Plane, bare) -> None:
+    """What the caller pays for one message and for a hundred; nobody reads the queue."""
+    from nodeagent.wire import StepMessage
+    from sftasks import celery
+
+    message = StepMessage(
+        token="t",
+        node="nobody",
+        incarnation="i",
+        action="observe_instance",
+        version=1,
+        object_key="instance:0f3a1e34-dddd-4eee-8fff-1234567890ab",
+        generation=17,
+        request={"instance": "0f3a1e34-dddd-4eee-8fff-1234567890ab"},
+        signature="f" * 64,
+    )
+    sides = {
+        "bare apply_async": lambda: bare.perform.apply_async((1, 0.0, bare.PAYLOAD), queue="bare.nobody"),
+        "ours, 1": lambda: celery.ring([(message, False)]),
+        "ours, 100": lambda: celery.ring([(message, False)] * 100),
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(100):
+        for name, send in sides.items():
+            begin = time.perf_counter()
+            send()
+            times[name].append(1000 * (time.perf_counter() - begin))
+    median = {name: figures.percentile(sorted(values), 0.5) for name, values in times.items()}
+    figures.say(
+        what="P7",
+        p50_ms={name: round(value, 3) for name, value in median.items()},
+        one_over_bare=round(median["ours, 1"] / median["bare apply_async"], 2),
+        hundred_over_one=round(median["ours, 100"] / median["ours, 1"], 2),
+        goal="one <= 1.2 x bare, a hundred <= 10 x one",
+    )
+
+
+if __name__ == "__main__":
+    main()
