@@ -8,8 +8,10 @@
 #   CMD="..."        what `make ssh` and `make outside` run instead of a shell
 
 PYTHON := .venv/bin/python
-export NODES RUN_DIR API_PORT LAB_OFFLINE LAB_CACHE DATABASE_URL SCHEMA_DATABASE_URL BROKER_URL
-export NODE_CPUS NODE_MEMORY_MB NODE_DISK_GB FETCH_ALLOW TIME_SCALE
+VARIABLES := NODES RUN_DIR API_PORT LAB_OFFLINE LAB_CACHE DATABASE_URL SCHEMA_DATABASE_URL BROKER_URL
+VARIABLES += NODE_CPUS NODE_MEMORY_MB NODE_DISK_GB FETCH_ALLOW TIME_SCALE
+# Only those that have a value: an empty one would be taken for one.
+$(foreach name,$(VARIABLES),$(if $($(name)),$(eval export $(name))))
 unexport MAKEFLAGS
 
 CHECKING := SECRET_KEY=only-for-checks-which-read-no-rows-and-sign-nothing
