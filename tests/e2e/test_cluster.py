@@ -128,6 +128,19 @@ def test_power_verbs(cloud: Cloud) -> None:
     assert "GUEST-ROOTDISK boots=2" in log
 
 
+def test_a_guest_that_crashed_is_started_again_at_once(cloud: Cloud) -> None:
+    begin = time.monotonic()
+    found = cloud.processes(cloud.tree("n2")).values()
+    os.kill(next(pid for pid in found if "guest=sf-" + cloud.show("two")["uuid"] in command_line(pid)), signal.SIGKILL)
+    cloud.until(lambda: [event["message"] for event in cloud.sf("instance", "events", "two")], _restarted, 15)
+    print(f"seen after {time.monotonic() - begin:.1f} s")
+    cloud.has_booted("two", times=3)
+
+
+def _restarted(messages: list[str]) -> bool:
+    return "guest crashed" in messages and "instance_on_node succeeded" in messages
+
+
 def test_a_worker_killed_in_mid_create_costs_nothing(cloud: Cloud) -> None:
     network = next(row["uuid"] for row in cloud.sf("network", "list") if row["name"] == "mesh")
     worker = cloud.program(cloud.tree("n1"), "work")
