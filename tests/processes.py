@@ -150,6 +150,7 @@ class Plane:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(CODE),
             "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
             "SECRET_KEY": "secret key of the tests, long enough for HS256 to be content",
             "DATABASE_URL": self._database("steadyfist", "app-secret"),
             "BROKER_URL": self.broker(),
