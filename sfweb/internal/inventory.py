@@ -56,7 +56,6 @@ def compare(node: Node, found: Inventory) -> bool:
             continue
         if f"{row.object_type}:{row.object_uuid}" in busy or row.applied_generation < _generation(row):
             continue
-        item = seen.get((row.object_type, str(row.object_uuid)))
         fault = _fault(node, row, item, found.complete)
         if fault:
             _unconfirm(row, fault)
