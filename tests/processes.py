@@ -154,7 +154,7 @@ class Plane:
             "SECRET_KEY": "secret key of the tests, long enough for HS256 to be content",
             "DATABASE_URL": self._database("steadyfist", "app-secret"),
             "BROKER_URL": self.broker(),
-            "BROKER_ADMIN_URL": self.broker(),
+            "BROKER_ADMIN_URL": self.broker(port=self.redis.port),
             "NODE_BROKER_URL": self.broker(),
             "INTERNAL_ADDRESSES": ",".join(f"http://127.0.0.1:{port}" for port in self.internal_ports),
             "TIME_SCALE": str(self.size.time_scale),
