@@ -22,7 +22,7 @@ from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
 from nodeagent.host import DomainEvent, Machine
 from nodeagent.journal import Journal
-from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer
+from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer, mesh_digest
 from nodeagent.worker import report_bell, take_answer
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,16 @@ WHOLE_EVERY = 10
 """Facts are repeated with every tenth report, and whenever they changed."""
 
 
-class Leases(Protocol):
-    """Where lease renewals go: the network helper, which lets the kernel enforce them (EN-11)."""
+class Net(Protocol):
+    """The network helper, as far as reports concern it: leases that the kernel enforces (EN-11), the mesh's members (SE-7)."""
 
     def renew_lease(self, renewal: LeaseRenewal) -> object: ...
+
+    def set_mesh_peers(self, addresses: tuple[str, ...]) -> object: ...
+
+    def inventory(self) -> Any: ...
+
+    def leases(self, network: str, vni: int) -> Any: ...
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Surroundings:
     journal: Journal
     host: Machine
     findings: Findings
+    net: Net | None = None
     events: "queue.SimpleQueue[DomainEvent]" = field(default_factory=queue.SimpleQueue)
 
     def notice(self, kind: str, message: str, object_type: str = "", object_uuid: str = "", **extra: Any) -> None:
@@ -95,13 +102,12 @@ def duties() -> list[Duty]:
 class Reporter:
     """Builds reports and follows their answers."""
 
-    def __init__(
-        self, config: Config, identity: Identity, journal: Journal, host: Machine, leases: Leases | None
-    ) -> None:
+    def __init__(self, config: Config, identity: Identity, journal: Journal, host: Machine, net: Net | None) -> None:
         self._config = config
         self._journal = journal
         self._control = Control(identity)
-        self._leases = leases
+        self._net = net
+        self._mesh = ""
         self._findings = Findings()
         self.noticed: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self._around = Surroundings(
@@ -110,6 +116,7 @@ class Reporter:
             journal=journal,
             host=host,
             findings=self._findings,
+            net=net,
             events=self.noticed,
         )
         self._due: dict[str, float] = {}
@@ -146,6 +153,7 @@ class Reporter:
             facts=self._facts_to_send(),
             inventory=inventory,
             power_off_by_guest=powered_off,
+            mesh=self._mesh,
         )
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
@@ -153,6 +161,7 @@ class Reporter:
         except (ControlUnavailable, Refusal) as error:
             log.warning("report not answered", extra={"error": str(error)})
             self.interval = RETRY_SECONDS * self._config.time_scale
+            self._facts_sent = {}
             return False
         self._follow(answer, sent_at)
         findings.powered_off -= set(powered_off)
@@ -174,18 +183,29 @@ class Reporter:
         self.interval = answer.interval
         if answer.want_inventory:
             self._due.pop("inventory", None)
-        for lease in answer.leases:
-            self._renew(lease, sent_at)
+        if self._net is not None:
+            for lease in answer.leases:
+                self._renew(lease, sent_at)
+            if answer.mesh is not None:
+                self._let_in(answer.mesh)
 
     def _renew(self, lease: LeaseRenewal, sent_at: float) -> None:
         """The lease counts from when the report was sent, not from when its answer came (EN-11)."""
-        if self._leases is None:
-            return
+        assert self._net is not None
         left = lease.seconds - (time.clock_gettime(time.CLOCK_BOOTTIME) - sent_at)
         try:
-            self._leases.renew_lease(dataclasses.replace(lease, seconds=left))
+            self._net.renew_lease(dataclasses.replace(lease, seconds=left))
         except Exception as error:  # the router may not be there yet; its own request brings the lease along
             log.debug("lease not renewed", extra={"network": lease.network, "error": str(error)})
+
+    def _let_in(self, addresses: tuple[str, ...]) -> None:
+        assert self._net is not None
+        try:
+            self._net.set_mesh_peers(addresses)
+        except Exception as error:  # said again with the next facts
+            log.warning("mesh not updated", extra={"error": str(error)})
+            return
+        self._mesh = mesh_digest(addresses)
 
 
 class Watcher(threading.Thread):
@@ -205,10 +225,10 @@ class Watcher(threading.Thread):
                 doorbell.ring(self._bell)
 
 
-def run(config: Config, identity: Identity, host: Machine, leases: Leases | None) -> None:
+def run(config: Config, identity: Identity, host: Machine, net: Net | None) -> None:
     """Until the process is asked to end, or the node was deleted."""
     journal = Journal(config.state / "journal.sqlite")
-    reporter = Reporter(config, identity, journal, host, leases)
+    reporter = Reporter(config, identity, journal, host, net)
     bell = doorbell.Doorbell(report_bell(config))
     Watcher(config, host.events, reporter).start()
     while True:

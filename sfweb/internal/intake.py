@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from django.conf import settings
 
-from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer
+from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine
 from sftasks.reconcilers import node_objects
-from sfweb.domain import carriers, events, node_life, placement
+from sfweb.domain import carriers, dhcp, events, node_life, placement
 from sfweb.domain.transactions import durable
 from sfweb.internal import inventory
-from sfweb.models import EventObject, Node, NodeCapacity, Step
+from sfweb.models import EventObject, Node, Step
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, StepState
+from sfweb.models.state import OPEN_OPERATION, State, StepState
 
 
 def take_report(node: Node, report: Report) -> ReportAnswer:
@@ -49,6 +49,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         events=tuple(told),
         interval=float(settings.REPORT_BUSY_SECONDS) if look else _interval(node, bool(renewals)),
         accepted=accepted,
+        mesh=_mesh(report),
         want_inventory=look,
     )
 
@@ -72,23 +73,28 @@ def _settle(node: Node, outcome: Outcome) -> str:
 @durable
 def _take_facts(node: Node, report: Report) -> None:
     facts = dict(report.facts)
-    capacity = facts.pop("capacity", None)
-    address, port = facts.pop("mesh_address", None), facts.pop("byte_port", None)
-    columns = {"facts": facts}
+    leases = facts.pop("dhcp_leases", None)
+    columns: dict[str, object] = {"facts": facts}
+    address, port = facts.get("mesh_address"), facts.get("byte_port")
     if isinstance(address, str) and node.mesh_address is None:
         columns["mesh_address"] = address
     if isinstance(port, int):
         columns["byte_port"] = port
     Node.objects.filter(pk=node.pk).update(**columns)
-    if isinstance(capacity, dict) and _is_news(node, capacity):
+    capacity = facts.get("capacity")
+    if isinstance(capacity, dict):
         placement.set_limits(node, *(max(0, int(capacity.get(name, 0))) for name in ("cpus", "memory_mb", "disk_gb")))
+    if isinstance(leases, list):
+        dhcp.take_leases(node, leases)
 
 
-def _is_news(node: Node, capacity: dict[str, object]) -> bool:
-    """Writing the same limits at every report would cost a write for nothing."""
-    row = NodeCapacity.objects.filter(node=node).first()
-    before = (node.facts or {}).get("capacity_seen")
-    return row is None or row.limit_cpus == 0 or before != capacity or row.largest_cpus != capacity.get("cpus")
+def _mesh(report: Report) -> tuple[str, ...] | None:
+    """Every node's mesh address, told with facts (they come with every tenth report) to a node that knows another list."""
+    if not report.facts:
+        return None
+    living = Node.objects.exclude(state=State.DELETED).filter(mesh_address__isnull=False)
+    addresses = tuple(sorted(address for address in living.values_list("mesh_address", flat=True) if address))
+    return None if mesh_digest(addresses) == report.mesh else addresses
 
 
 def _closed(node: Node, held: Sequence[str]) -> list[str]:
