@@ -114,7 +114,7 @@ def test_guests_reach_the_outside_by_the_carriers_address(cloud: Cloud) -> None:
     assert heard == [gateway] * 2
 
 
-def test_se7_guests_and_the_outside_do_not_reach_the_control_plane(cloud: Cloud) -> None:
+def test_se_7_guests_and_the_outside_do_not_reach_the_control_plane(cloud: Cloud) -> None:
     status, output = cloud.ask("one", "wget -T 2 -q -O - http://198.18.0.1:13001/livez")
     assert status != 0, output
     assert cloud.ask("one", "ping -c 1 -W 2 198.18.0.1")[0] != 0
