@@ -28,8 +28,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     if report.facts:
         _take_facts(node, report)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
-    if report.inventory is not None and accepted and inventory.compare(node, report.inventory):
-        node_objects.close_gaps(node.pk)
+    drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
     if report.progress:
         _take_progress(node, report.progress)
     told = _take_events(node, report.events)
@@ -38,6 +37,9 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     closed = _closed(node, report.held)
     _extend(node, report.held)
     renewals = _renew(node)
+    if drift:
+        # After the renewal, so that a router that has to be made again begins with a whole lease.
+        node_objects.close_gaps(node.pk)
     steps = dispatch.hand_out(node, held) if accepted else []
     look = accepted and node_life.wants_inventory(node)
     return ReportAnswer(
