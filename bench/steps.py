@@ -56,14 +56,23 @@ def start(plane: Plane) -> None:
 
 def start_bare(plane: Plane, stack: ExitStack):
     """The two bare workers."""
-    os.environ["BENCH_BROKER_URL"] = plane.broker().replace("/0", "/5")
+    url = os.environ["BENCH_BROKER_URL"] = plane.broker().removesuffix("/0") + "/5"
     from bench import bare_celery
 
     for queue in ("bare.node", "bare.control"):
         words = ["worker", "-Q", queue, "-n", f"{queue}@bench", "-P", "threads", "-c", "8", "-l", "ERROR"]
         words += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--prefetch-multiplier", "1"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "bench.bare_celery", *words], cwd=CODE, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "celery", "-A", "bench.bare_celery", *words],
+            cwd=CODE,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(CODE),
+                "LANG": "C.UTF-8",
+                "BENCH_BROKER_URL": url,
+                "PYTHONWARNINGS": "ignore",
+            },
+            stdout=subprocess.DEVNULL,
         )
         stack.callback(process.wait)
         stack.callback(process.terminate)

@@ -87,21 +87,34 @@ class Journal:
         row = self._connection().execute("SELECT outcome FROM entries WHERE token = ?", [message.token]).fetchone()
         if row is not None:
             return load(Outcome, json.loads(row[0])) if row[0] else None
-        self._run(
-            "INSERT OR IGNORE INTO entries (token, object_key, action, bulk, message, state, arrived)"
-            " VALUES (?, ?, ?, ?, ?, 'received', ?)",
-            [message.token, message.object_key, message.action, int(bulk), json.dumps(dump(message)), time.time()],
-        )
+        with self._transaction() as connection:
+            _insert(connection, message, bulk, "received")
         return None
 
-    def begin(self, token: str) -> bool:
-        """Durably mark a received request as started; False when another thread has, or it was withdrawn."""
-        return (
-            self._run(
-                "UPDATE entries SET state = 'started', waits_for = NULL WHERE token = ? AND state = 'received'", [token]
-            )
-            == 1
+    def begin(self, message: StepMessage, bulk: bool) -> Outcome | bool:
+        """Durably mark a request as started, received before or not; for the holder of its object's lock.
+
+        True when it is to be done now, its outcome if it has one already, False when it was begun or withdrawn.
+        """
+        with self._transaction() as connection:
+            row = connection.execute("SELECT state, outcome FROM entries WHERE token = ?", [message.token]).fetchone()
+            if row is None:
+                _insert(connection, message, bulk, "started")
+                return True
+            state, outcome = row
+            if state == "received":
+                connection.execute(
+                    "UPDATE entries SET state = 'started', waits_for = NULL WHERE token = ?", [message.token]
+                )
+                return True
+        return load(Outcome, json.loads(outcome)) if outcome else False
+
+    def has_received(self, bulk: bool) -> bool:
+        """Whether any request waits in the inbox."""
+        rows = self._connection().execute(
+            "SELECT 1 FROM entries WHERE state = 'received' AND bulk = ? LIMIT 1", [int(bulk)]
         )
+        return rows.fetchone() is not None
 
     def wait_for(self, token: str, object_key: str) -> None:
         """The object is being worked on: the request stays received and says which token it waits for (EN-9 busy)."""
@@ -259,3 +272,11 @@ class Journal:
             self._local.connection, self._local.process = connection, os.getpid()
             self._open.append(connection)
         return connection
+
+
+def _insert(connection: sqlite3.Connection, message: StepMessage, bulk: bool, state: str) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO entries (token, object_key, action, bulk, message, state, arrived)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [message.token, message.object_key, message.action, int(bulk), json.dumps(dump(message)), state, time.time()],
+    )

@@ -53,15 +53,16 @@ class Performer:
             self._drop(message)
             return
         action = actions().get(message.action)
-        told_before = self._journal.receive(message, bulk=bool(action and action.bulk))
-        if told_before is not None:
-            self._tell(told_before)
-            return
+        bulk = bool(action and action.bulk)
         with self._lock(message.object_key) as locked:
-            if not locked:
+            if locked:
+                begun = self._journal.begin(message, bulk)
+            else:
+                begun = self._journal.receive(message, bulk) or False
                 self._journal.wait_for(message.token, message.object_key)
-                return
-            if self._journal.begin(message.token):
+            if isinstance(begun, Outcome):
+                self._tell(begun)
+            elif begun:
                 self._end(message, self._attempt(message, action), action)
 
     def _drop(self, message: StepMessage) -> None:

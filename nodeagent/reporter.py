@@ -8,6 +8,8 @@ import dataclasses
 import importlib
 import logging
 import pkgutil
+import queue
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,13 +20,14 @@ from nodeagent import doorbell
 from nodeagent.action import actions
 from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
-from nodeagent.host import Machine
+from nodeagent.host import DomainEvent, Machine
 from nodeagent.journal import Journal
 from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer
 from nodeagent.worker import report_bell, take_answer
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
+TOLD_AT_ONCE = ("guest", "crashed")
 WHOLE_EVERY = 10
 """Facts are repeated with every tenth report, and whenever they changed."""
 
@@ -37,8 +40,9 @@ class Leases(Protocol):
 
 @dataclass
 class Findings:
-    """What duties have found since the last answered report."""
+    """What duties have found since the last answered report; `again` names duties that are due whatever their period."""
 
+    again: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: Inventory | None = None
     powered_off: set[str] = field(default_factory=set)
@@ -53,6 +57,7 @@ class Surroundings:
     journal: Journal
     host: Machine
     findings: Findings
+    events: "queue.SimpleQueue[DomainEvent]" = field(default_factory=queue.SimpleQueue)
 
     def notice(self, kind: str, message: str, object_type: str = "", object_uuid: str = "", **extra: Any) -> None:
         """Spool an event for the next report."""
@@ -98,8 +103,14 @@ class Reporter:
         self._control = Control(identity)
         self._leases = leases
         self._findings = Findings()
+        self.noticed: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self._around = Surroundings(
-            config=config, identity=identity, journal=journal, host=host, findings=self._findings
+            config=config,
+            identity=identity,
+            journal=journal,
+            host=host,
+            findings=self._findings,
+            events=self.noticed,
         )
         self._due: dict[str, float] = {}
         self._sent = 0
@@ -110,8 +121,9 @@ class Reporter:
         """Those that are due; one that fails is logged and does not keep the others or the report."""
         now = time.monotonic()
         for duty in duties():
-            if now < self._due.get(duty.name, 0.0):
+            if now < self._due.get(duty.name, 0.0) and duty.name not in self._findings.again:
                 continue
+            self._findings.again.discard(duty.name)
             self._due[duty.name] = now + duty.period * self._config.time_scale
             try:
                 duty.run(self._around)
@@ -176,11 +188,29 @@ class Reporter:
             log.debug("lease not renewed", extra={"network": lease.network, "error": str(error)})
 
 
+class Watcher(threading.Thread):
+    """Passes on what happens to domains, and rings when it is what nobody asked for, so that it is reported at once."""
+
+    def __init__(self, config: Config, source: "queue.SimpleQueue[DomainEvent]", reporter: Reporter) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self._source = source
+        self._reporter = reporter
+        self._bell = report_bell(config)
+
+    def run(self) -> None:
+        while True:
+            event = self._source.get()
+            self._reporter.noticed.put(event)
+            if event.cause in TOLD_AT_ONCE:
+                doorbell.ring(self._bell)
+
+
 def run(config: Config, identity: Identity, host: Machine, leases: Leases | None) -> None:
     """Until the process is asked to end, or the node was deleted."""
     journal = Journal(config.state / "journal.sqlite")
     reporter = Reporter(config, identity, journal, host, leases)
     bell = doorbell.Doorbell(report_bell(config))
+    Watcher(config, host.events, reporter).start()
     while True:
         reporter.run_duties()
         try:

@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,12 +30,11 @@ def load(cls: type[T], document: Any) -> T:
     """Build the frozen dataclass `cls` from parsed JSON. Raises Malformed for any field that is unknown, missing or wrong."""
     if not isinstance(document, Mapping):
         raise Malformed(f"{cls.__name__}: an object is needed")
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(document) - set(fields))
+    hints, required = _shape(cls)
+    unknown = sorted(document.keys() - hints.keys())
     if unknown:
         raise Malformed(f"{cls.__name__}: unknown field {unknown[0]}")
-    missing = [name for name, field in fields.items() if name not in document and _is_required(field)]
+    missing = [name for name in required if name not in document]
     if missing:
         raise Malformed(f"{cls.__name__}: missing field {missing[0]}")
     try:
@@ -47,8 +47,31 @@ def load(cls: type[T], document: Any) -> T:
 
 def dump(value: Any) -> Json:
     """The JSON object of a frozen dataclass; the inverse of `load`."""
-    document: Json = json.loads(json.dumps(dataclasses.asdict(value)))
+    document: Json = _plain(value)
     return document
+
+
+def _plain(value: Any) -> Any:
+    """As parsed JSON would be: no enumerations, tuples or dataclasses are left."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(member) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(member) for member in value]
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in _shape(type(value))[0]}
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot cross to a node")
+
+
+@cache
+def _shape(cls: type) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The types of a dataclass's fields by name, and the names without a default."""
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)
+    return {field.name: hints[field.name] for field in fields}, tuple(f.name for f in fields if _is_required(f))
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:
@@ -125,7 +148,7 @@ class StepMessage:
         return hmac.compare_digest(self.signature, self._digest(key))
 
     def _digest(self, key: str) -> str:
-        body = dataclasses.asdict(dataclasses.replace(self, signature=""))
+        body = {**dump(self), "signature": ""}
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
         return hmac.new(key.encode(), canonical.encode(), hashlib.sha256).hexdigest()
 

@@ -27,7 +27,6 @@ from nodeagent.wire import Malformed, Outcome, ReportAnswer, StepMessage, load
 log = logging.getLogger(__name__)
 THREADS = {False: 8, True: 2}
 INBOX_SECONDS = 2.0
-GATHER_SECONDS = 0.005
 
 
 def bell_path(config: Config, bulk: bool) -> Path:
@@ -55,7 +54,7 @@ def take_answer(config: Config, journal: Journal, answer: ReportAnswer) -> None:
 
 
 class Poster(threading.Thread):
-    """Posts each outcome at once, those of the last five milliseconds together; what fails is left to the next report."""
+    """Posts each outcome at once, those that came during the post before it together; what fails waits for the report."""
 
     def __init__(self, config: Config, journal: Journal, control: Control) -> None:
         super().__init__(name="poster", daemon=True)
@@ -70,11 +69,8 @@ class Poster(threading.Thread):
     def run(self) -> None:
         while True:
             batch = [self._outcomes.get()]
-            try:
-                while True:
-                    batch.append(self._outcomes.get(timeout=GATHER_SECONDS))
-            except queue.Empty:
-                pass
+            while not self._outcomes.empty():
+                batch.append(self._outcomes.get())
             self.post(batch)
 
     def post(self, batch: list[Outcome]) -> None:
@@ -195,7 +191,8 @@ def run(config: Config, identity: Identity, host: Machine, bulk: bool) -> None:
 
     def tell(outcome: Outcome) -> None:
         poster.put(outcome)
-        doorbell.ring(bell_path(config, bulk))
+        if journal.has_received(bulk):
+            doorbell.ring(bell_path(config, bulk))
 
     performer = Performer(identity, journal, host, control, config.agent_run / "locks", tell)
     performer.recover(bulk)

@@ -6,11 +6,12 @@ report. Both carry the same signed message, and a copy repeats token and request
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import BooleanField, Count, ExpressionWrapper, F, Q
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
@@ -48,24 +49,63 @@ def plan(operation: Operation, stage: int, steps: Sequence[PlannedStep], purpose
     )
 
 
-def send_stage(operation: Operation, stage: int) -> int:
-    """Send what is due of the stage and ring after commit. Returns how many of its steps are open. Under the operation's lock."""
-    steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
+@dataclass
+class _Door:
+    """A node as one transaction finds it, and how many more steps its two queues may take, by `bulk` (EN-10)."""
+
+    node: Node
+    silent: bool
+    room: dict[bool, int]
+
+
+def _doors(nodes: Collection[uuid.UUID]) -> dict[uuid.UUID, _Door]:
+    """Two queries, however many steps go to these nodes."""
+    heard = ExpressionWrapper(Q(last_seen__gt=FromNow(-settings.NODE_SILENT_SECONDS)), output_field=BooleanField())
+    rows = Node.objects.select_related("credential").defer("inventory", "facts").annotate(heard=heard)
+    doors = {
+        node.pk: _Door(node, not node.heard, {bulk: 2 * THREADS[bulk] for bulk in THREADS})
+        for node in rows.filter(pk__in=nodes)
+    }
+    flying = Step.objects.filter(node_id__in=nodes, state=StepState.SENT).values_list("node_id", "bulk")
+    for node, bulk, count in flying.annotate(Count("pk")):
+        doors[node].room[bulk] -= count
+    return doors
+
+
+def lock_open(operation: Operation) -> list[Step]:
+    """The open steps of an operation under its lock; of a running one those of its stage and the next."""
+    steps = Step.objects.select_for_update().filter(operation=operation, state__in=OPEN_STEP)
+    if operation.state == OperationState.RUNNING:
+        steps = steps.filter(stage__lte=operation.stage + 1)
+    return list(steps)
+
+
+def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = None) -> int:
+    """Send what is due of the stage and ring after commit. Returns how many of its steps are open. Under the operation's lock.
+
+    `known` are the stage's open steps where this transaction has locked and read them already.
+    """
+    steps = known
+    if steps is None:
+        steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
+    due = [step for step in steps if step.state == StepState.PLANNED and _is_due(step)]
+    doors = _doors({step.node_id for step in due}) if due else {}
     messages = []
-    for step in steps:
-        if step.state == StepState.PLANNED and _is_due(step) and room(step.node_id, step.bulk):
-            message = send(operation, step)
-            if message:
-                messages.append((message, step.bulk))
+    for step in due:
+        door = doors[step.node_id]
+        message = send(step, door) if door.room[step.bulk] > 0 else None
+        if message:
+            door.room[step.bulk] -= 1
+            messages.append((message, step.bulk))
     if messages:
         transaction.on_commit(lambda: celery.ring(messages))
     return sum(step.state in OPEN_STEP for step in steps)
 
 
-def send(operation: Operation, step: Step) -> StepMessage | None:
+def send(step: Step, door: _Door) -> StepMessage | None:
     """Render the step and mark it sent. None, with the step's `reason` or end written, when it must wait or is not wanted."""
-    node = Node.objects.select_related("credential").get(pk=step.node_id)
-    reason = why_not(node, step)
+    node = door.node
+    reason = why_not(node, step, silent=door.silent)
     if reason:
         if step.reason != reason:
             Step.objects.filter(pk=step.pk).update(reason=reason)
@@ -100,7 +140,7 @@ def send(operation: Operation, step: Step) -> StepMessage | None:
     return message
 
 
-def why_not(node: Node, step: Step) -> str:
+def why_not(node: Node, step: Step, *, silent: bool) -> str:
     """Why nothing can be sent to this node for this step now; empty when it can."""
     credential: NodeCredential = node.credential
     if node.state == State.DELETED:
@@ -109,7 +149,7 @@ def why_not(node: Node, step: Step) -> str:
         return "node has not reported yet"
     if credential.seen_incarnation != credential.incarnation:
         return "node came back with another journal: an operator must accept it"
-    if is_silent(node):
+    if silent:
         return f"node silent since {node.last_seen:%Y-%m-%d %H:%M:%S} UTC"
     if node.state == State.MISSING and not _is_absence(step):
         return "node is missing until it has confirmed what it left behind"
@@ -146,13 +186,19 @@ def note_progress(node: uuid.UUID, token: str, percent: int) -> None:
 
 def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
     """What the node is to do next: copies of what its report shows to be lost, then planned steps that are due (EN-4)."""
-    messages = _lost(node, held)
-    for bulk in (False, True):
-        for pk in next_due(node.pk, bulk, room(node.pk, bulk)):
-            message = send_one(pk)
-            if message:
-                messages.append(message)
-    return messages
+    return _lost(node, held) + fill(node.pk)[0]
+
+
+def fill(node: uuid.UUID) -> tuple[list[StepMessage], bool]:
+    """Send planned steps as far as the node's queues have room. Also tells whether any step is open there."""
+    rows = Step.objects.filter(node_id=node, state__in=OPEN_STEP).values_list("bulk", "state").annotate(Count("pk"))
+    open_steps = {(bulk, state): count for bulk, state, count in rows}
+    messages = []
+    for bulk, threads in THREADS.items():
+        free = 2 * threads - open_steps.get((bulk, StepState.SENT), 0)
+        if free > 0 and (bulk, StepState.PLANNED) in open_steps:
+            messages += [message for pk in next_due(node, bulk, free) if (message := send_one(pk)) is not None]
+    return messages, bool(open_steps)
 
 
 def next_due(node: uuid.UUID, bulk: bool, most: int) -> list[uuid.UUID]:
@@ -165,6 +211,8 @@ def next_due(node: uuid.UUID, bulk: bool, most: int) -> list[uuid.UUID]:
             :CONSIDERED
         ]
     )
+    if len(rows) <= most:
+        return [pk for pk, _ in rows]
     sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
     flying = dict(sent.values_list("operation__namespace_id").annotate(Count("pk")))
     chosen: list[uuid.UUID] = []
@@ -186,7 +234,7 @@ def send_one(step_pk: uuid.UUID) -> StepMessage | None:
     step = Step.objects.select_for_update().get(pk=step_pk)
     if step.state != StepState.PLANNED or not _is_current(operation, step):
         return None
-    return send(operation, step)
+    return send(step, _doors([step.node_id])[step.node_id])
 
 
 def _is_current(operation: Operation, step: Step) -> bool:
@@ -225,10 +273,10 @@ def _lost(node: Node, held: Collection[str]) -> list[StepMessage]:
 def _render(step: Step) -> tuple[int, dict[str, Any]] | None:
     """(generation, request) as the rows are now; the generation is read first. None when they no longer want the action."""
     kind = served()[step.object_type]
-    wish = NodeObject.objects.filter(
-        node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
-    ).first()
     if step.action in (kind.ensure, kind.remove):
+        wish = NodeObject.objects.filter(
+            node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
+        ).first()
         wanted = wish.wanted if wish else Wanted.ABSENT
         if kind.action(wanted) != step.action:
             return None

@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db.models import Count, F, Max, Q
 
 from nodeagent.wire import Outcome
 from sftasks import dispatch, outcomes, undo
@@ -109,24 +109,22 @@ def advance(operation_uuid: UUID) -> None:
 @durable
 def settle(node: UUID, outcome: Outcome) -> bool:
     """Take `node`'s outcome for the step that holds its token, once. False when no such step is open (it changes nothing)."""
-    found = Step.objects.filter(token=outcome.token, node_id=node).values("pk", "operation_id").first()
-    if found is None:
+    about = Step.objects.filter(token=outcome.token, node_id=node)
+    operation = Operation.objects.select_for_update().filter(uuid=about.values("operation_id")[:1]).first()
+    if operation is None:
         return False
-    operation = Operation.objects.select_for_update().get(uuid=found["operation_id"])
-    step = Step.objects.select_for_update().get(pk=found["pk"])
-    if step.state != StepState.SENT or step.token != outcome.token:
-        _tell(
-            operation,
-            "late outcome ignored",
-            extra={"step": str(step.uuid), "kind": outcome.kind, "code": outcome.code},
-        )
+    near = dispatch.lock_open(operation)
+    step = next((row for row in near if row.state == StepState.SENT and row.token == outcome.token), None)
+    if step is None:
+        facts = {"step": str(about.get().uuid), "kind": outcome.kind, "code": outcome.code}
+        _tell(operation, "late outcome ignored", extra=facts)
         return False
     verdict = outcomes.apply(operation, step, outcome)
     if verdict == outcomes.Verdict.PARK:
         end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
     elif verdict == outcomes.Verdict.FAIL:
         fail(operation, outcome.code, outcome.message)
-    _step_on(operation)
+    _step_on(operation, near if step.state == StepState.DONE else None)
     return True
 
 
@@ -265,25 +263,40 @@ def _has_elder(operation: Operation) -> bool:
     return elders.filter(created_at__lt=operation.created_at).exclude(pk=operation.pk).exists()
 
 
-def _step_on(operation: Operation) -> None:
-    """Send, unwind or end a running operation until it waits for a node. Under its lock."""
+def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
+    """Send, unwind or end a running operation until it waits for a node. Under its lock.
+
+    `near`: what `dispatch.lock_open` read in this transaction, if nothing but these rows has changed since.
+    """
+    known: dict[int, list[Step]] = {}
     if operation.state == OperationState.RUNNING and operation.cancel_requested_at is not None:
         _stop(operation)
+    elif near is not None:
+        for stage in (operation.stage, operation.stage + 1):
+            known[stage] = [step for step in near if step.stage == stage and step.state in OPEN_STEP]
     while operation.state == OperationState.RUNNING:
-        open_steps = dispatch.send_stage(operation, operation.stage)
-        if open_steps:
+        if dispatch.send_stage(operation, operation.stage, known.get(operation.stage)):
             return
-        if not Step.objects.filter(operation=operation, stage__gt=operation.stage, purpose="do").exists():
+        if not _next_stage(operation):
             end(operation, OperationState.SUCCEEDED)
             return
-        operation.stage += 1
-        done = Step.objects.filter(operation=operation, purpose="do").exclude(state__in=OPEN_STEP).count()
-        operation.progress = 100 * done // Step.objects.filter(operation=operation, purpose="do").count()
-        operation.save(update_fields=["stage", "progress"])
     if operation.state == OperationState.UNWINDING and undo.is_finished(operation):
         cancelled = operation.cancel_requested_at is not None
         state = OperationState.CANCELLED if cancelled else OperationState.FAILED
         end(operation, state, operation.error_code, operation.error_message)
+
+
+def _next_stage(operation: Operation) -> bool:
+    """Move on to the next stage, with the progress that this makes. False when there is none."""
+    count = Step.objects.filter(operation=operation, purpose="do").aggregate(
+        all=Count("pk"), ended=Count("pk", filter=~Q(state__in=OPEN_STEP)), last=Max("stage")
+    )
+    if count["last"] is None or count["last"] <= operation.stage:
+        return False
+    operation.stage += 1
+    operation.progress = 100 * count["ended"] // count["all"]
+    operation.save(update_fields=["stage", "progress"])
+    return True
 
 
 def _stop(operation: Operation) -> None:

@@ -82,7 +82,7 @@ def _running(operation: Operation) -> dict[str, Any]:
 
 
 def _why_planned(step: Step) -> str:
-    reason = dispatch.why_not(step.node, step)
+    reason = dispatch.why_not(step.node, step, silent=dispatch.is_silent(step.node))
     if reason:
         return reason
     if step.not_before is not None and step.reason:

@@ -102,7 +102,11 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
-ROOT_URLCONF = "sfweb.urls_internal" if _flag("SF_INTERNAL") else "sfweb.urls"
+ROOT_URLCONF = "sfweb.urls"
+if _flag("SF_INTERNAL"):
+    ROOT_URLCONF = "sfweb.urls_internal"
+    MIDDLEWARE = MIDDLEWARE[:1]
+    """Nodes have no sessions, cookies or pages: their requests need only an identity."""
 WSGI_APPLICATION = "sfweb.wsgi.application"
 TEMPLATES = [
     {

@@ -90,7 +90,8 @@ def exchange(node: uuid.UUID, secret: str) -> dict[str, Any]:
 
 def authenticate(node: uuid.UUID, secret: str) -> Node:
     """The node whose secret this is. Raises Unauthenticated, or Gone for a node that was deleted."""
-    row = NodeCredential.objects.select_related("node").filter(node_id=node).first()
+    rows = NodeCredential.objects.select_related("node").defer("node__inventory")
+    row = rows.filter(node_id=node).first()
     if row is None or row.secret_digest is None or not hmac.compare_digest(row.secret_digest, digest(secret)):
         raise Unauthenticated("unknown node or wrong secret")
     if row.node.state == State.DELETED:

@@ -58,13 +58,9 @@ def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> 
     acknowledged = [_settle(node, outcome) for outcome in outcomes]
     if node.credential.incarnation != incarnation:
         return ReportAnswer(acknowledged=tuple(acknowledged), accepted=False)
-    steps = [
-        message
-        for bulk in (False, True)
-        for pk in dispatch.next_due(node.pk, bulk, dispatch.room(node.pk, bulk))
-        if (message := dispatch.send_one(pk)) is not None
-    ]
-    return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=_interval(node, False))
+    steps, busy = dispatch.fill(node.pk)
+    interval = settings.REPORT_BUSY_SECONDS if busy else settings.REPORT_IDLE_SECONDS
+    return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=float(interval))
 
 
 def _settle(node: Node, outcome: Outcome) -> str:

@@ -169,9 +169,9 @@ def _without_locks(monkeypatch):
     barrier = threading.Barrier(2)
     genuine = engine._step_on
 
-    def slow(operation):
+    def slow(operation, near=None):
         barrier.wait(5)
-        genuine(operation)
+        genuine(operation, near)
         barrier.wait(5)
 
     monkeypatch.setattr(engine, "_step_on", slow)
