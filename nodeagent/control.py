@@ -78,7 +78,10 @@ class Control:
             raise NodeDeleted(self._identity.name)
         if answer.status_code != 200:
             raise Refusal(answer.status_code, answer.text[:200])
-        document: Json = answer.json()
+        try:
+            document: Json = answer.json()
+        except requests.JSONDecodeError as error:
+            raise ControlUnavailable(f"{answer.url}: the answer is not JSON") from error
         return document
 
     def _addresses(self) -> list[str]:

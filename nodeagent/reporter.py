@@ -22,7 +22,7 @@ from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
 from nodeagent.host import DomainEvent, Machine
 from nodeagent.journal import Journal
-from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer, mesh_digest
+from nodeagent.wire import Inventory, LeaseRenewal, Malformed, NodeEvent, Report, ReportAnswer, mesh_digest
 from nodeagent.worker import report_bell, take_answer
 
 log = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Reporter:
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
             answer = self._control.report(report)
-        except (ControlUnavailable, Refusal) as error:
+        except (ControlUnavailable, Refusal, Malformed) as error:
             log.warning("report not answered", extra={"error": str(error)})
             self.interval = RETRY_SECONDS * self._config.time_scale
             self._facts_sent = {}

@@ -248,6 +248,26 @@ class Plane:
             self.add(process).start()
         self.node_uuids.append(line.rsplit(":", 2)[1])
 
+    def serve(self, number: int) -> None:
+        """Start the node's byte server, if it does not run."""
+        name = f"node{number}-serve"
+        if name not in self.processes:
+            worker = self.processes[f"node{number}-work"]
+            command = ["serve" if word == "work" else word for word in worker.command]
+            self.add(Process(name, command, worker.environment, self.directory / f"{name}.log")).start()
+            until(lambda: self._listens(number), 15, f"{name} listens")
+
+    def byte_address(self, number: int) -> str:
+        host, port = self.sql(f"SELECT mesh_address, byte_port FROM nodes WHERE name = 'node{number}'")[0]
+        return f"http://{host}:{port}"
+
+    def _listens(self, number: int) -> bool:
+        try:
+            requests.get(self.byte_address(number), timeout=1)
+        except requests.ConnectionError:
+            return False
+        return True
+
     def machine(self, number: int) -> Path:
         return self.directory / f"node{number}" / "machine.json"
 

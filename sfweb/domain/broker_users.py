@@ -14,7 +14,9 @@ import redis
 from django.conf import settings
 
 TIMEOUT_SECONDS = 5.0
-COMMANDS = ("-@all", "+@connection", "+@read", "+@write", "+@transaction", "+publish", "+time", "-keys", "-@dangerous")
+# Scripts too, for the lock on the unacknowledged messages: what they do is held to the same rules.
+SCRIPTS = ("+eval", "+evalsha", "+script|load")
+COMMANDS = ("-@all", "+@connection", "+@read", "+@write", "+@transaction", "+publish", "+time", "-@dangerous", *SCRIPTS)
 
 
 def is_used() -> bool:

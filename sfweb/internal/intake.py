@@ -4,11 +4,13 @@ A report is a claim: it settles only the node's own open steps, its capacity cou
 proves absence only when it was complete and twice so. Everything that must not depend on Redis happens here.
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Sequence
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine
@@ -20,11 +22,13 @@ from sfweb.models import EventObject, Node, Step
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State, StepState
 
+log = logging.getLogger(__name__)
+
 
 def take_report(node: Node, report: Report) -> ReportAnswer:
     """Everything that a report asks for, each part in its own short transaction."""
     accepted = node_life.arrive(node, report.incarnation, dict(report.actions), report.clock - time.time())
-    acknowledged = [_settle(node, outcome) for outcome in report.outcomes]
+    acknowledged = _settle_all(node, report.outcomes)
     if report.facts:
         _take_facts(node, report)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
@@ -33,7 +37,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         _take_progress(node, report.progress)
     told = _take_events(node, report.events)
     node.refresh_from_db()
-    held = set(report.held) | set(acknowledged)
+    held = {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = _closed(node, report.held)
     _extend(node, report.held)
     renewals = _renew(node)
@@ -58,7 +62,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
 
 def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> ReportAnswer:
     """Outcomes that a worker posts at once; the answer hands out what follows."""
-    acknowledged = [_settle(node, outcome) for outcome in outcomes]
+    acknowledged = _settle_all(node, outcomes)
     if node.credential.incarnation != incarnation:
         return ReportAnswer(acknowledged=tuple(acknowledged), accepted=False)
     steps, busy = dispatch.fill(node.pk)
@@ -66,10 +70,22 @@ def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> 
     return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=float(interval))
 
 
-def _settle(node: Node, outcome: Outcome) -> str:
-    """Settle, whatever it changes: an outcome that nobody waits for is acknowledged too, or it would come for ever."""
-    engine.settle(node.pk, outcome)
-    return outcome.token
+def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> list[str]:
+    """Tokens that are settled, whatever that changed: one that nobody waits for would else come for ever.
+
+    One that cannot be settled keeps nobody from the others and from the answer: it comes again with the next report.
+    """
+    settled = []
+    for outcome in outcomes:
+        try:
+            engine.settle(node.pk, outcome)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("an outcome could not be settled", extra={"node": node.name, "token": outcome.token})
+        else:
+            settled.append(outcome.token)
+    return settled
 
 
 @durable

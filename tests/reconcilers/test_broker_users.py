@@ -62,11 +62,12 @@ def test_se_1_a_node_reads_its_own_queues_and_nothing_else(broker):
             ("KEYS", "*"),
             ("FLUSHALL",),
             ("ACL", "LIST"),
-            ("EVAL", "return 1", "0"),
         ]
         for command in refused:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 own.execute_command(*command)
+        with pytest.raises(redis.exceptions.ResponseError, match=r"can.t access"):
+            own.eval("return redis.call('LPUSH', 'control', 'x')", 0)
 
 
 @pytest.mark.real
