@@ -11,10 +11,14 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import ExitStack
+from itertools import pairwise
 
 from bench import figures
 from tests.processes import CODE, Plane, Size, new_instance, until
+
+STEPS_OF_AN_OPERATION = 10
 
 
 def main() -> None:
@@ -85,27 +89,38 @@ def start_bare(plane: Plane, stack: ExitStack):
 
 def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
     """(steps a second, seconds from a step's hand-out to its settlement) of `in_flight` operations at once."""
-    from bench.step_kind import NAME
     from sftasks import engine
     from sfweb.models import Instance, Operation, Step
     from sfweb.models.state import OPEN_OPERATION
 
     instance = Instance.objects.get(name="observed")
-    params = {"instance": str(instance.pk), "steps": max(1, steps // in_flight)}
-    rows = [
-        Operation.objects.create(kind=NAME, object_key=f"bench:{number}", params=params, observational=True)
-        for number in range(in_flight)
-    ]
+    chains = [_chain(str(instance.pk), steps // in_flight) for _ in range(in_flight)]
     begin = time.perf_counter()
-    for row in rows:
-        engine.advance(row.pk)
-    keys = [row.pk for row in rows]
+    for chain in chains:
+        engine.advance(chain[0])
+    keys = [key for chain in chains for key in chain]
     while Operation.objects.filter(pk__in=keys, state__in=OPEN_OPERATION).exists():
         time.sleep(0.01)
     elapsed = time.perf_counter() - begin
     times = Step.objects.filter(operation_id__in=keys).values_list("first_sent_at", "finished_at")
     latencies = sorted((finished - sent).total_seconds() for sent, finished in times)
     return len(latencies) / elapsed, latencies
+
+
+def _chain(instance: str, steps: int) -> list[uuid.UUID]:
+    """Operations of ten steps, each waiting for the one before it: no real one has hundreds."""
+    from bench.step_kind import NAME
+    from sfweb.models import Operation, OperationDependency
+
+    params = {"instance": instance, "steps": STEPS_OF_AN_OPERATION}
+    rows = [
+        Operation(kind=NAME, object_key=f"bench:{uuid.uuid4()}", params=params, observational=True)
+        for _ in range(max(1, steps // STEPS_OF_AN_OPERATION))
+    ]
+    Operation.objects.bulk_create(rows)
+    pairs = pairwise(rows)
+    OperationDependency.objects.bulk_create([OperationDependency(operation=row, needs=one) for one, row in pairs])
+    return [row.pk for row in rows]
 
 
 def compare_steps(plane: Plane, bare, options: argparse.Namespace, in_flight: int) -> None:

@@ -5,16 +5,15 @@ while; so a dead control-plane instance costs nothing and a hung one at most fif
 """
 
 import random
-import threading
 import time
 from typing import Any
 
-import requests
+import urllib3
 
 from nodeagent.config import Identity
 from nodeagent.wire import Json, Outcome, Report, ReportAnswer, dump, load
 
-TIMEOUT = (3.0, 12.0)
+TIMEOUT = urllib3.Timeout(connect=3.0, read=12.0)
 LEFT_OUT_SECONDS = 30.0
 
 
@@ -35,12 +34,12 @@ class Refusal(Exception):
 
 
 class Control:
-    """Thread-safe; one HTTP session a thread."""
+    """Thread-safe; connections are kept and shared by the threads."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._left_out: dict[str, float] = {}
-        self._local = threading.local()
+        self._http = urllib3.PoolManager(num_pools=32, maxsize=16, retries=False, timeout=TIMEOUT)
 
     def report(self, report: Report) -> ReportAnswer:
         return load(ReportAnswer, self._call("/internal/report", dump(report)))
@@ -56,32 +55,30 @@ class Control:
         return self._call("/internal/tickets", {"token": token, "blob": blob, "peer": peer})
 
     def _call(self, path: str, body: Json) -> Json:
-        authorization = f"Node {self._identity.node}:{self._identity.secret}"
+        headers = {"Authorization": f"Node {self._identity.node}:{self._identity.secret}"}
         problems = []
         for address in self._addresses():
             try:
-                answer = self._session().post(
-                    f"{address}{path}", json=body, headers={"Authorization": authorization}, timeout=TIMEOUT
-                )
-            except requests.RequestException as error:
+                answer = self._http.request("POST", f"{address}{path}", json=body, headers=headers, redirect=False)
+            except urllib3.exceptions.HTTPError as error:
                 self._left_out[address] = time.monotonic() + LEFT_OUT_SECONDS
                 problems.append(f"{address}: {type(error).__name__}")
                 continue
-            if answer.status_code >= 500:
-                problems.append(f"{address}: {answer.status_code}")
+            if answer.status >= 500:
+                problems.append(f"{address}: {answer.status}")
                 continue
             return self._read(answer)
         raise ControlUnavailable("; ".join(problems))
 
-    def _read(self, answer: requests.Response) -> Json:
-        if answer.status_code == 410:
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> Json:
+        if answer.status == 410:
             raise NodeDeleted(self._identity.name)
-        if answer.status_code != 200:
-            raise Refusal(answer.status_code, answer.text[:200])
+        if answer.status != 200:
+            raise Refusal(answer.status, _text(answer))
         try:
             document: Json = answer.json()
-        except requests.JSONDecodeError as error:
-            raise ControlUnavailable(f"{answer.url}: the answer is not JSON") from error
+        except ValueError as error:
+            raise ControlUnavailable("the answer is not JSON") from error
         return document
 
     def _addresses(self) -> list[str]:
@@ -91,13 +88,9 @@ class Control:
         random.shuffle(addresses)
         return sorted(addresses, key=lambda address: self._left_out.get(address, 0.0) > now)
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False
-            self._local.session = session
-        return session
+
+def _text(answer: urllib3.BaseHTTPResponse) -> str:
+    return answer.data.decode(errors="replace")[:200]
 
 
 def enrol(line: str) -> dict[str, Any]:
@@ -106,15 +99,16 @@ def enrol(line: str) -> dict[str, Any]:
     addresses, node, secret = [*rest.rsplit(":", 2), "", ""][:3]
     if form != "sf1" or not node or not secret:
         raise ValueError("an enrolment line looks like sf1:<control addresses>:<node uuid>:<secret>")
+    http = urllib3.PoolManager(retries=False, timeout=TIMEOUT)
     problems = []
     for address in addresses.split(","):
         try:
-            answer = requests.post(f"{address}/internal/enrol", json={"node": node, "secret": secret}, timeout=TIMEOUT)
-        except requests.RequestException as error:
+            answer = http.request("POST", f"{address}/internal/enrol", json={"node": node, "secret": secret})
+        except urllib3.exceptions.HTTPError as error:
             problems.append(f"{address}: {type(error).__name__}")
             continue
-        if answer.status_code != 200:
-            raise Refusal(answer.status_code, answer.text[:200])
+        if answer.status != 200:
+            raise Refusal(answer.status, _text(answer))
         document: dict[str, Any] = answer.json()
         return document
     raise ControlUnavailable("; ".join(problems))

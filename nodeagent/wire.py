@@ -30,7 +30,7 @@ def load(cls: type[T], document: Any) -> T:
     """Build the frozen dataclass `cls` from parsed JSON. Raises Malformed for any field that is unknown, missing or wrong."""
     if not isinstance(document, Mapping):
         raise Malformed(f"{cls.__name__}: an object is needed")
-    hints, required = _shape(cls)
+    hints, required = _shape(typing.cast(Any, cls))
     unknown = sorted(document.keys() - hints.keys())
     if unknown:
         raise Malformed(f"{cls.__name__}: unknown field {unknown[0]}")
@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(member) for member in value]
     if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in _shape(type(value))[0]}
+        return {name: _plain(getattr(value, name)) for name in _shape(typing.cast(Any, type(value)))[0]}
     if isinstance(value, str):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot cross to a node")

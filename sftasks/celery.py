@@ -101,7 +101,9 @@ def ring(messages: Sequence[tuple[StepMessage, bool]]) -> int:
         return 0
     try:
         with app.pool.acquire(block=True, timeout=2) as connection:
-            push = connection.ensure(connection, _push, max_retries=1, interval_start=0, interval_max=0.2)
+            push = connection.ensure(  # type: ignore[attr-defined]  # its stubs take the pool for one of producers
+                connection, _push, max_retries=1, interval_start=0, interval_max=0.2
+            )
             push(connection, messages)
     except Exception as error:  # whatever the broker does, the row is the truth
         _quiet.begin()
@@ -127,7 +129,7 @@ def _letter(channel: Any, message: StepMessage, queue: str) -> str:
     task = app.amqp.as_task_v2(
         message.token,
         message.action,
-        args=[dump(message)],
+        args=(dump(message),),
         argsrepr=f"({message.object_key!r}, generation={message.generation})",
         kwargsrepr="{}",
         ignore_result=True,

@@ -7,16 +7,15 @@ report. Both carry the same signed message, and a copy repeats token and request
 import logging
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import BooleanField, Count, ExpressionWrapper, F, Q
+from django.db.models import Count, F
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
-from sftasks import celery
+from sftasks import celery, statements
 from sftasks.operation import PlannedStep, served
 from sfweb.domain.transactions import durable
 from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
@@ -52,37 +51,6 @@ def plan(operation: Operation, stage: int, steps: Sequence[PlannedStep], purpose
     )
 
 
-@dataclass
-class _Door:
-    """A node as one transaction finds it, and how many more steps its two queues may take, by `bulk` (EN-10)."""
-
-    node: Node
-    silent: bool
-    room: dict[bool, int]
-
-
-def _doors(nodes: Collection[uuid.UUID]) -> dict[uuid.UUID, _Door]:
-    """Two queries, however many steps go to these nodes."""
-    heard = ExpressionWrapper(Q(last_seen__gt=FromNow(-settings.NODE_SILENT_SECONDS)), output_field=BooleanField())
-    rows = Node.objects.select_related("credential").defer("inventory", "facts").annotate(heard=heard)
-    doors = {
-        node.pk: _Door(node, not node.heard, {bulk: 2 * THREADS[bulk] for bulk in THREADS})
-        for node in rows.filter(pk__in=nodes)
-    }
-    flying = Step.objects.filter(node_id__in=nodes, state=StepState.SENT).values_list("node_id", "bulk")
-    for node, bulk, count in flying.annotate(Count("pk")):
-        doors[node].room[bulk] -= count
-    return doors
-
-
-def lock_open(operation: Operation) -> list[Step]:
-    """The open steps of an operation under its lock; of a running one those of its stage and the next."""
-    steps = Step.objects.select_for_update().filter(operation=operation, state__in=OPEN_STEP)
-    if operation.state == OperationState.RUNNING:
-        steps = steps.filter(stage__lte=operation.stage + 1)
-    return list(steps)
-
-
 def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = None) -> int:
     """Send what is due of the stage and ring after commit. Returns how many of its steps are open. Under the operation's lock.
 
@@ -92,20 +60,20 @@ def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = 
     if steps is None:
         steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
     due = [step for step in steps if step.state == StepState.PLANNED and _is_due(step)]
-    doors = _doors({step.node_id for step in due}) if due else {}
+    doors = statements.doors({step.node_id for step in due}) if due else {}
     messages = []
     for step in due:
         door = doors[step.node_id]
-        message = send(step, door) if door.room[step.bulk] > 0 else None
+        message = send(step, door) if door.sent[step.bulk] < 2 * THREADS[step.bulk] else None
         if message:
-            door.room[step.bulk] -= 1
+            door.sent[step.bulk] += 1
             messages.append((message, step.bulk))
     if messages:
         transaction.on_commit(lambda: celery.ring(messages))
     return sum(step.state in OPEN_STEP for step in steps)
 
 
-def send(step: Step, door: _Door) -> StepMessage | None:
+def send(step: Step, door: statements.Door) -> StepMessage | None:
     """Render the step and mark it sent. None, with the step's `reason` or end written, when it must wait or is not wanted."""
     node = door.node
     reason = why_not(node, step, silent=door.silent)
@@ -194,8 +162,7 @@ def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
 
 def fill(node: uuid.UUID) -> tuple[list[StepMessage], bool]:
     """Send planned steps as far as the node's queues have room. Also tells whether any step is open there."""
-    rows = Step.objects.filter(node_id=node, state__in=OPEN_STEP).values_list("bulk", "state").annotate(Count("pk"))
-    open_steps = {(bulk, state): count for bulk, state, count in rows}
+    open_steps = statements.open_steps(node)
     messages = []
     for bulk, threads in THREADS.items():
         free = 2 * threads - open_steps.get((bulk, StepState.SENT), 0)
@@ -208,16 +175,12 @@ def next_due(node: uuid.UUID, bulk: bool, most: int) -> list[uuid.UUID]:
     """The planned steps to send next: the oldest of the namespace with the fewest in flight, again and again (EN-10)."""
     if not most:
         return []
-    due = _due(Step.objects.filter(node_id=node, bulk=bulk, state=StepState.PLANNED))
-    rows = list(
-        due.order_by("operation__priority", "operation__created_at").values_list("pk", "operation__namespace_id")[
-            :CONSIDERED
-        ]
-    )
+    rows = statements.due_steps(node, bulk, CONSIDERED)
     if len(rows) <= most:
         return [pk for pk, _ in rows]
     sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
-    flying = dict(sent.values_list("operation__namespace_id").annotate(Count("pk")))
+    counts = sent.values_list("operation__namespace_id").annotate(Count("pk"))
+    flying = {str(namespace) if namespace else None: count for namespace, count in counts}
     chosen: list[uuid.UUID] = []
     while rows and len(chosen) < most:
         pick = min(rows, key=lambda row: flying.get(row[1], 0))
@@ -237,7 +200,7 @@ def send_one(step_pk: uuid.UUID) -> StepMessage | None:
     step = Step.objects.select_for_update().get(pk=step_pk)
     if step.state != StepState.PLANNED or not _is_current(operation, step):
         return None
-    return send(step, _doors([step.node_id])[step.node_id])
+    return send(step, statements.doors([step.node_id])[step.node_id])
 
 
 def try_to_send(step_pk: uuid.UUID) -> StepMessage | None:
@@ -258,13 +221,6 @@ def _is_current(operation: Operation, step: Step) -> bool:
     if step.purpose == "undo":
         return operation.state == OperationState.UNWINDING
     return operation.state == OperationState.RUNNING and step.stage == operation.stage
-
-
-def _due(steps: Any) -> Any:
-    """Of planned steps, those whose turn it is by state, stage and time."""
-    doing = Q(operation__state=OperationState.RUNNING, purpose="do", stage=F("operation__stage"))
-    undoing = Q(operation__state=OperationState.UNWINDING, purpose="undo")
-    return steps.filter(doing | undoing).filter(Q(not_before__isnull=True) | Q(not_before__lte=UtcNow()))
 
 
 def _is_due(step: Step) -> bool:

@@ -17,10 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
-from sftasks import dispatch, outcomes, undo
+from sftasks import dispatch, outcomes, statements, undo
 from sftasks.operation import Ended, Kind, Wish, kinds
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
@@ -109,14 +109,14 @@ def advance(operation_uuid: UUID) -> None:
 @durable
 def settle(node: UUID, outcome: Outcome) -> bool:
     """Take `node`'s outcome for the step that holds its token, once. False when no such step is open (it changes nothing)."""
-    about = Step.objects.filter(token=outcome.token, node_id=node)
-    operation = Operation.objects.select_for_update().filter(uuid=about.values("operation_id")[:1]).first()
+    operation = statements.lock_operation_of(outcome.token, node)
     if operation is None:
         return False
-    near = dispatch.lock_open(operation)
+    near = statements.lock_open_steps(operation)
     step = next((row for row in near if row.state == StepState.SENT and row.token == outcome.token), None)
     if step is None:
-        facts = {"step": str(about.get().uuid), "kind": outcome.kind, "code": outcome.code}
+        late = Step.objects.get(token=outcome.token)
+        facts = {"step": str(late.pk), "kind": outcome.kind, "code": outcome.code}
         _tell(operation, "late outcome ignored", extra=facts)
         return False
     verdict = outcomes.apply(operation, step, outcome)
@@ -266,7 +266,7 @@ def _has_elder(operation: Operation) -> bool:
 def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
     """Send, unwind or end a running operation until it waits for a node. Under its lock.
 
-    `near`: what `dispatch.lock_open` read in this transaction, if nothing but these rows has changed since.
+    `near`: what `statements.lock_open_steps` read in this transaction, if nothing but these rows has changed since.
     """
     known: dict[int, list[Step]] = {}
     if operation.state == OperationState.RUNNING and operation.cancel_requested_at is not None:
@@ -288,14 +288,10 @@ def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
 
 def _next_stage(operation: Operation) -> bool:
     """Move on to the next stage, with the progress that this makes. False when there is none."""
-    count = Step.objects.filter(operation=operation, purpose="do").aggregate(
-        all=Count("pk"), ended=Count("pk", filter=~Q(state__in=OPEN_STEP)), last=Max("stage")
-    )
-    if count["last"] is None or count["last"] <= operation.stage:
+    steps, ended, last = statements.progress(operation)
+    if last <= operation.stage:
         return False
-    operation.stage += 1
-    operation.progress = 100 * count["ended"] // count["all"]
-    operation.save(update_fields=["stage", "progress"])
+    statements.set_stage(operation, operation.stage + 1, 100 * ended // steps)
     return True
 
 

@@ -5,11 +5,14 @@ step, or raises StateConflict. Nothing else writes a state column after the inse
 """
 
 import enum
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import models
+from django.db import connection, models
+from django.db.models import F
 
 from sfweb.errors import StateConflict
+from sfweb.models.fields import FromNow, UtcNow
 
 
 class State(enum.StrEnum):
@@ -117,13 +120,39 @@ def origins(model: str, to: str) -> list[str]:
 def transition(row: models.Model, to: str, **columns: Any) -> None:
     """Move one row to state `to` and set `columns` with it. Raises StateConflict when no allowed row was there to change.
 
-    `columns` may hold database expressions; such attributes of `row` keep their old value until it is read again.
+    `columns` may hold moments of the database's clock and other columns (`F`); such attributes of `row` keep their old
+    value until it is read again.
     """
     name = type(row).__name__
-    changed = type(row)._default_manager.filter(pk=row.pk, state__in=origins(name, to)).update(state=str(to), **columns)
+    changed = _update(row, origins(name, to), {"state": str(to), **columns})
     if changed != 1:
         raise StateConflict(f"{name.lower()} {row.pk} cannot become {to}")
     row.state = str(to)  # type: ignore[attr-defined]
     for column, value in columns.items():
         if not hasattr(value, "resolve_expression"):
             setattr(row, column, value)
+
+
+def _update(row: models.Model, states: Sequence[str], columns: Mapping[str, Any]) -> int:
+    """How many rows changed, 0 or 1. Written out: Django needs longer to write this statement than MariaDB to run it."""
+    if not states:
+        return 0
+    meta = row._meta
+    assigned, values = [], []
+    for name, value in columns.items():
+        field = meta.get_field(name)
+        if isinstance(value, F):
+            text = connection.ops.quote_name(meta.get_field(value.name).column)
+        elif isinstance(value, UtcNow | FromNow):
+            text = value.template
+        else:
+            text = "%s"
+            values.append(field.get_db_prep_save(value, connection))
+        assigned.append(f"{connection.ops.quote_name(field.column)} = {text}")
+    values += [meta.pk.get_db_prep_save(row.pk, connection), list(states)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {meta.db_table} SET {', '.join(assigned)} WHERE {meta.pk.column} = %s AND state IN %s",
+            values,
+        )
+        return int(cursor.rowcount)

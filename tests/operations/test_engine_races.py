@@ -166,6 +166,7 @@ def _without_locks(monkeypatch):
     from django.db.models.query import QuerySet
 
     monkeypatch.setattr(QuerySet, "select_for_update", lambda self, *_, **__: self.all())
+    monkeypatch.setattr("sftasks.statements.FOR_UPDATE", "")
     barrier = threading.Barrier(2)
     genuine = engine._step_on
 

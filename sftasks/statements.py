@@ -1,0 +1,114 @@
+"""The statements on every step's way, written out: Django needs longer to write one than MariaDB to run it. Part of the engine.
+
+Each reads or writes exactly what its name says; what they answer is as true as the transaction they run in.
+"""
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from sfweb.models import Node, NodeCredential, Operation, Step
+from sfweb.models.state import OPEN_STEP, OperationState
+
+FOR_UPDATE = " FOR UPDATE"
+_OPEN = ", ".join(f"'{state}'" for state in OPEN_STEP)
+
+
+class Progress(NamedTuple):
+    """How many steps towards its wish an operation has, how many of them ended, and its last stage."""
+
+    steps: int
+    ended: int
+    last_stage: int
+
+
+class Door(NamedTuple):
+    """A node as one statement found it. `sent`: how many steps are in flight to its two queues, by `bulk` (EN-10)."""
+
+    node: Node
+    silent: bool
+    sent: dict[bool, int]
+
+
+def lock_operation_of(token: str, node: UUID) -> Operation | None:
+    """The operation of the node's step with this token, locked."""
+    sql = "SELECT * FROM operations WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
+    return next(iter(Operation.objects.raw(sql + FOR_UPDATE, [token, str(node)])), None)
+
+
+def lock_open_steps(operation: Operation) -> list[Step]:
+    """The open steps of a locked operation, locked; of a running one those of its stage and the next."""
+    sql = f"SELECT * FROM steps WHERE operation_id = %s AND state IN ({_OPEN})"
+    values: list[Any] = [str(operation.pk)]
+    if operation.state == OperationState.RUNNING:
+        sql += " AND stage BETWEEN %s AND %s"
+        values += [operation.stage, operation.stage + 1]
+    return list(Step.objects.raw(sql + FOR_UPDATE, values))
+
+
+def progress(operation: Operation) -> Progress:
+    sql = (
+        f"SELECT COUNT(*), COALESCE(SUM(state NOT IN ({_OPEN})), 0), COALESCE(MAX(stage), 0)"
+        " FROM steps WHERE operation_id = %s AND purpose = 'do'"
+    )
+    return Progress(*map(int, _rows(sql, [str(operation.pk)])[0]))
+
+
+def set_stage(operation: Operation, stage: int, percent: int) -> None:
+    """Under the operation's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE operations SET stage = %s, progress = %s WHERE uuid = %s", [stage, percent, str(operation.pk)]
+        )
+    operation.stage, operation.progress = stage, percent
+
+
+def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
+    """What must be known of nodes before anything is sent to them."""
+    sql = (
+        "SELECT nodes.uuid, nodes.name, nodes.state, nodes.last_seen, nodes.actions, secret.incarnation,"
+        " secret.seen_incarnation, secret.signing_key,"
+        " COALESCE(nodes.last_seen > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, 0) AS heard,"
+        " (SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = 0) AS sent_quick,"
+        " (SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = 1) AS sent_bulk"
+        " FROM nodes JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid IN %s"
+    )
+    silence = int(settings.NODE_SILENT_SECONDS * 1_000_000)
+    found = {}
+    for row in Node.objects.raw(sql, [silence, [str(node) for node in nodes]]):
+        seen: Any = row
+        row.credential = NodeCredential(
+            incarnation=seen.incarnation,
+            seen_incarnation=seen.seen_incarnation,
+            signing_key=seen.signing_key,
+        )
+        found[row.pk] = Door(row, not seen.heard, {False: seen.sent_quick, True: seen.sent_bulk})
+    return found
+
+
+def open_steps(node: UUID) -> dict[tuple[bool, str], int]:
+    """How many steps are open on the node, by `bulk` and state."""
+    sql = f"SELECT bulk, state, COUNT(*) FROM steps WHERE node_id = %s AND state IN ({_OPEN}) GROUP BY bulk, state"
+    return {(bool(bulk), state): count for bulk, state, count in _rows(sql, [str(node)])}
+
+
+def due_steps(node: UUID, bulk: bool, most: int) -> list[tuple[UUID, str | None]]:
+    """(step, namespace) of the node's planned steps whose turn it is by state, stage and time; by priority, then age."""
+    sql = (
+        "SELECT steps.uuid, operations.namespace_id FROM steps JOIN operations ON operations.uuid = steps.operation_id"
+        " WHERE steps.node_id = %s AND steps.bulk = %s AND steps.state = 'planned'"
+        " AND (operations.state = 'running' AND steps.purpose = 'do' AND steps.stage = operations.stage"
+        " OR operations.state = 'unwinding' AND steps.purpose = 'undo')"
+        " AND (steps.not_before IS NULL OR steps.not_before <= UTC_TIMESTAMP(6))"
+        " ORDER BY operations.priority, operations.created_at LIMIT %s"
+    )
+    return [(UUID(str(step)), namespace) for step, namespace in _rows(sql, [str(node), bulk, most])]
+
+
+def _rows(sql: str, values: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
