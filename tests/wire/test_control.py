@@ -70,9 +70,7 @@ def a_control(*addresses):
 
 
 def closing(made):
-    session = getattr(made._local, "session", None)
-    if session is not None:
-        session.close()
+    made._http.clear()
 
 
 def test_by_10_a_dead_address_is_left_out_at_once_and_stays_so(plane):
