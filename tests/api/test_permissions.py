@@ -53,6 +53,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (INST, "get"): ("owner", None),
     (INST, "delete"): ("owner", None),
     (f"{INST}/interfaces", "get"): ("owner", None),
+    (f"{INST}/console", "post"): ("owner", {}),
     (f"{INST}/consoledata", "get"): ("owner", None),
     (f"{INST}/consoledata", "delete"): ("owner", None),
     (f"{INST}/rebootsoft", "post"): ("owner", None),
