@@ -217,7 +217,13 @@ class Plane:
                 yield self._process(name, *gunicorn, BIND=f"127.0.0.1:{port}", SF_ROLE=kind)
         yield self.celery("control", "control", *CONTROL_WORKER)
         yield self.celery("beat", "beat", "beat")
-        flower = ("flower", "--address=127.0.0.1", f"--port={self.flower_port}", f"--basic-auth={FLOWER_LOGIN}")
+        flower = (
+            "flower",
+            "--address=127.0.0.1",
+            f"--port={self.flower_port}",
+            f"--basic-auth={FLOWER_LOGIN}",
+            "--read_only=True",
+        )
         url = self.broker("flower", FLOWER_PASSWORD)
         yield self.celery("flower", "flower", *flower, BROKER_URL=url)
 
