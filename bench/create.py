@@ -1,0 +1,213 @@
+"""P4: the whole `POST /instances` against raw WSGI that runs the same statements and the same send, in one run.
+
+    .venv/bin/python -m bench.create [--rounds 7] [--creates 40] [--statements]
+
+Both are served by gunicorn (one worker, eight threads). A create is asked for with one disk and one card on a network that
+is on its node already, so it sends one message (the router learns of the guest). The node's processes are ended first
+and the rows put back after each create, so that every one meets the same database.
+"""
+
+import argparse
+import http.client
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from ipaddress import IPv4Address
+from typing import Any
+
+import MySQLdb
+
+from bench import figures
+from tests.processes import DATABASE, Plane, Size, free_port, new_instance, until
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+NEEDLESS = re.compile(r"SET autocommit=1|SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO")
+AS_BEFORE = (
+    "UPDATE operations SET state = 'succeeded', running_key = NULL, queued_key = NULL WHERE state IN ('waiting', 'running')",
+    "UPDATE steps SET state = 'done' WHERE state IN ('planned', 'sent')",
+    "DELETE FROM resource_pool_allocations WHERE pool_name LIKE 'port/%'",
+    "DELETE FROM addresses WHERE kind = 'instance'",
+    "UPDATE interfaces SET state = 'deleted', mac = NULL WHERE mac IS NOT NULL",
+)
+ROOM = (10**6, 10**9, 10**6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--creates", type=int, default=40)
+    parser.add_argument("--statements", action="store_true", help="print the statements of one create and stop")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        plane = Plane(Size(nodes=1, time_scale=10.0, room=ROOM))
+        stack.callback(plane.close)
+        network = start(plane)
+        rows = connect(plane)
+        recipe = make_recipe(plane, rows, network)
+        if options.statements:
+            print("\n".join(text[:160] for text in recipe["statements"]))
+            return
+        compare(plane, rows, network, recipe, options)
+
+
+def start(plane: Plane) -> str:
+    """A plane with a network and a guest on its node; then the API alone. Returns the network's uuid."""
+    plane.start()
+    api = plane.api()
+    network = api.ok("POST", "/networks", {"name": "net", "netblock": "10.9.0.0/16"})["uuid"]
+    until(lambda: api.ok("GET", f"/networks/{network}")["state"] == "created", 60, "a network")
+    first = api.ok("POST", "/instances", body("first", network))["uuid"]
+    until(lambda: api.ok("GET", f"/instances/{first}")["state"] == "created", 60, "an instance")
+    until(lambda: not plane.open_operations(), 60, "all is done")
+    for name in list(plane.processes):
+        if name != "api":
+            plane.kill(name)
+    return str(network)
+
+
+def connect(plane: Plane) -> Any:
+    link = MySQLdb.connect(unix_socket=str(plane.mariadb.socket), user="root", db=DATABASE, charset="utf8mb4")
+    link.autocommit(True)
+    return link.cursor()
+
+
+def body(name: str, network: str) -> dict[str, Any]:
+    return {**new_instance(name, network), "disk": [{"size": 1}]}
+
+
+def put_back(rows: Any) -> None:
+    for statement in AS_BEFORE:
+        rows.execute(statement)
+
+
+def make_recipe(plane: Plane, rows: Any, network: str) -> dict[str, Any]:
+    """What the raw side runs: the statements of one create, with a name wherever two creates differ."""
+    one, statements, letter = captured(plane, rows, network, "one")
+    _, others, _ = captured(plane, rows, network, "two")
+    fresh = sorted(set(UUID.findall("".join(statements))) - set(UUID.findall("".join(others))))
+    card = one["interfaces"][0]
+    mac, address = int(card["macaddr"].replace(":", ""), 16), int(IPv4Address(card["ipv4"]))
+    rows.execute("SELECT vsock_cid FROM instances WHERE uuid = %s", [one["uuid"]])
+    own = {
+        "console": one["console_port"],
+        "vdi": one["vdi_port"],
+        "cid": rows.fetchone()[0],
+        "mac_text": card["macaddr"],
+        "mac": mac,
+        "address_text": card["ipv4"],
+        "address": address,
+    }
+    names = {str(value): f"«{name}»" for name, value in own.items()}
+    names |= {text: f"«uuid{index}»" for index, text in enumerate(fresh)} | {"'one'": "'«name»'", '"one"': '"«name»"'}
+    pattern = re.compile("|".join(rf"(?<![0-9a-f-]){re.escape(text)}(?![0-9a-f-])" for text in names))
+
+    def named(text: str) -> str:
+        return pattern.sub(lambda found: names[found[0]], text)
+
+    return {
+        "statements": [named(text) for text in statements],
+        "letter": named(letter),
+        "answer": named(json.dumps(one)),
+        "uuids": len(fresh),
+        "first_address": int(IPv4Address("10.9.1.0")),
+    }
+
+
+def captured(plane: Plane, rows: Any, network: str, name: str) -> tuple[dict[str, Any], list[str], str]:
+    """(answer, statements, message) of one create."""
+    put_back(rows)
+    rows.execute("SET GLOBAL log_output = 'TABLE'")
+    rows.execute("SET GLOBAL general_log = 1")
+    answer = plane.api().ok("POST", "/instances", body(name, network))
+    rows.execute("SET GLOBAL general_log = 0")
+    rows.execute(
+        "SELECT argument FROM mysql.general_log WHERE command_type = 'Query' AND thread_id ="
+        " (SELECT MAX(thread_id) FROM mysql.general_log WHERE argument LIKE 'INSERT INTO `instances`%')"
+    )
+    texts = [bytes(text).decode() if isinstance(text, bytes) else text for (text,) in rows.fetchall()]
+    rows.execute("TRUNCATE mysql.general_log")
+    queue = f"node.{plane.node_uuids[0]}"
+    letter = plane.redis_command("LINDEX", queue, "0").strip()
+    begin = max(index for index, text in enumerate(texts) if "namespace_keys" in text)
+    return answer, [_by_hand(text) for text in texts[begin:] if not NEEDLESS.match(text)], letter
+
+
+def _by_hand(text: str) -> str:
+    return "BEGIN" if text == "SET autocommit=0" else text
+
+
+def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], options: argparse.Namespace) -> None:
+    path = plane.directory / "recipe.json"
+    path.write_text(json.dumps(recipe))
+    port = free_port()
+    gunicorn = [sys.executable, "-m", "gunicorn", "--workers=1", "--threads=8", "--keep-alive=75"]
+    raw = plane.add(plane.celery("raw", "raw"))
+    raw.command = [*gunicorn, f"--bind=127.0.0.1:{port}", "bench.raw_create"]
+    raw.environment = {**raw.environment, "BENCH_RECIPE": str(path)}
+    raw.start()
+    client = plane.api()
+    client.sign_in()
+    headers = {"Authorization": str(client.session.headers["Authorization"]), "Content-Type": "application/json"}
+    sides = {"ours": plane.api_ports[0], "raw": port}
+    until(lambda: _answers(port), 20, "the raw side listens")
+    times: dict[str, list[list[float]]] = {name: [] for name in sides}
+    for number in range(options.rounds + 1):
+        for name, listening in sides.items():
+            create = creator(listening, headers, network)
+            took = sorted(create(rows, f"{name}-{number}-{index}") for index in range(options.creates))
+            if number:
+                times[name].append(took)
+    report(times, recipe)
+
+
+def _answers(port: int) -> bool:
+    try:
+        http.client.HTTPConnection("127.0.0.1", port).connect()
+    except OSError:
+        return False
+    return True
+
+
+def creator(port: int, headers: dict[str, str], network: str) -> Callable[[Any, str], float]:
+    """A function that creates one instance over one kept connection and returns the seconds it took."""
+    link = http.client.HTTPConnection("127.0.0.1", port)
+
+    def create(rows: Any, name: str) -> float:
+        put_back(rows)
+        text = json.dumps(body(name, network))
+        begin = time.perf_counter()
+        link.request("POST", "/instances", text, headers)
+        answer = link.getresponse()
+        read = answer.read()
+        took = time.perf_counter() - begin
+        assert answer.status == 200, read[:500]
+        rows.execute("SELECT COUNT(*) FROM instances WHERE name = %s", [name])
+        assert rows.fetchone() == (1,), name
+        return took
+
+    return create
+
+
+def report(times: dict[str, list[list[float]]], recipe: dict[str, Any]) -> None:
+    middle = {name: [figures.percentile(took, 0.5) for took in rounds] for name, rounds in times.items()}
+    for name, rounds in times.items():
+        figures.say(
+            what="create",
+            side=name,
+            p50_ms=figures.spread([1000 * value for value in middle[name]], 2),
+            p99_ms=figures.spread([1000 * figures.percentile(took, 0.99) for took in rounds], 2),
+            creates_per_second=figures.spread([len(took) / sum(took) for took in rounds], 1),
+        )
+    figures.say(
+        what="P4",
+        statements=len(recipe["statements"]),
+        share_of_raw=figures.ratios(middle["raw"], middle["ours"]),
+        goal="share of raw >= 0.30",
+    )
+
+
+if __name__ == "__main__":
+    main()
