@@ -108,7 +108,6 @@ async def _to_guest(browser: ServerConnection, writer: asyncio.StreamWriter) -> 
 
 
 async def main() -> None:
-    require_current_schema()
     parts = urlsplit(f"//{settings.CONSOLE_BIND}")
     # None stands for clients that are no browsers: they send no Origin, and no page can make them
     origins = [*settings.CONSOLE_ORIGINS, None]
@@ -117,5 +116,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    require_current_schema()
     with suppress(KeyboardInterrupt):
         asyncio.run(main())
