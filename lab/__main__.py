@@ -53,21 +53,17 @@ def _instance_row(row: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def ssh(lab: Layout) -> int:
-    """A shell in the first guest, through the router namespace of its carrier."""
+    """A shell in the guest that INSTANCE names (the first one), through the router namespace of its network's carrier."""
+    name = os.environ.get("INSTANCE") or first_boot.INSTANCE
     cloud = first_boot.client(lab)
-    network = first_boot.find_network(cloud)
-    instance = next((row for row in cloud.get_instances() if row["name"] == first_boot.INSTANCE), None)
-    if network is None or instance is None:
-        print("there is no first instance: run `make run`", file=sys.stderr)
+    instance = next((row for row in cloud.get_instances() if row["name"] == name), None)
+    card = cloud.get_instance_interfaces(instance["uuid"])[0] if instance else None
+    if card is None:
+        print(f"there is no instance {name}: run `make run`", file=sys.stderr)
         return 1
-    address = cloud.get_instance_interfaces(instance["uuid"])[0]["ipv4"]
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-    words = ["ssh", *options, "-i", str(lab.ssh_key), f"root@{address}", *sys.argv[2:]]
-    try:
-        command = first_boot.from_router(lab, network, words)
-    except LookupError as error:
-        print(error, file=sys.stderr)
-        return 1
+    words = ["ssh", *options, "-i", str(lab.ssh_key), f"root@{card['ipv4']}", *sys.argv[2:]]
+    command = first_boot.from_router(lab, cloud.get_network(card["network_uuid"]), words)
     os.execvp(command[0], command)
 
 

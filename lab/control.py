@@ -15,6 +15,8 @@ from lab.layout import (
     API_PORT,
     BROKER_PORT,
     CODE,
+    CONSOLE_OFFSET,
+    CONSOLE_PORT,
     CONTROL_ADDRESS,
     DATABASE_PORT,
     FLOWER_OFFSET,
@@ -70,6 +72,8 @@ def settings(lab: Layout) -> dict[str, str]:
         "NODE_BROKER_URL": _broker_url(lab, "", secrets["broker_password"]),
         "INTERNAL_ADDRESSES": f"http://{CONTROL_ADDRESS}:{INTERNAL_PORT}",
         "API_PUBLIC_URL": lab.api_url,
+        "CONSOLE_BIND": f"{CONTROL_ADDRESS}:{CONSOLE_PORT}",
+        "CONSOLE_URL": f"ws://127.0.0.1:{lab.api_port + CONSOLE_OFFSET}/",
         "FLOWER_URL": f"http://127.0.0.1:{lab.api_port + FLOWER_OFFSET}",
         "FLOATING_NETWORK": OUTSIDE,
         "FLOATING_GATEWAY": OUTSIDE_ADDRESS,
@@ -117,6 +121,7 @@ def routes(lab: Layout) -> list[Route]:
     """What is carried between the machine's network and the control plane's."""
     found = [
         Route("", f"127.0.0.1:{lab.api_port}", lab.control, f"{CONTROL_ADDRESS}:{API_PORT}"),
+        Route("", f"127.0.0.1:{lab.api_port + CONSOLE_OFFSET}", lab.control, f"{CONTROL_ADDRESS}:{CONSOLE_PORT}"),
         Route("", f"127.0.0.1:{lab.api_port + FLOWER_OFFSET}", lab.control, f"127.0.0.1:{FLOWER_PORT}"),
     ]
     for url, port in ((lab.database_url, DATABASE_PORT), (lab.broker_url, BROKER_PORT)):
@@ -148,6 +153,13 @@ def programs(lab: Layout) -> list[Program]:
             "--hostname=control@lab",
         ),
         _celery(lab, "beat", "beat"),
+        Program(
+            name="console",
+            command=_module("sfweb.console"),
+            namespace=lab.control,
+            user=USER,
+            environment={"SF_ROLE": "console"},
+        ),
     ]
     flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")
     url = _broker_url(lab, "flower", secrets["flower_password"])

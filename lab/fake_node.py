@@ -1,5 +1,7 @@
 """One process of a node whose machine is a FakeHost: `python -m lab.fake_node ROLE --config FILE --state FILE`.
 
+The role `all` is the parent of one process of each other role, and ends when one of them does.
+
 Reporter, workers and byte server are the agent's own; only the machine is made up. It is kept in the file `--state`,
 which the node's processes share and which survives their death. A node without an identity enrols with the line in
 SF_ENROL_LINE, or on standard input; whichever of its processes comes first does so for all.
@@ -9,6 +11,8 @@ import argparse
 import fcntl
 import logging
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -76,9 +80,25 @@ def serve(config: Config, identity: Identity, host: FakeHost) -> None:
         server.serve_forever()
 
 
-def main() -> None:
+def run_all() -> int:
+    """One child a role with this process's own arguments; the first that ends, and a SIGTERM, end the others."""
+    at = sys.argv.index("all")
+    commands = [[sys.executable, "-m", "lab.fake_node", *sys.argv[1:at], role, *sys.argv[at + 1 :]] for role in ROLES]
+    children = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for command in commands]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        return 1
+    finally:
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.wait()
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(prog="lab.fake_node", description=__doc__)
-    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("role", choices=(*ROLES, "all"))
     parser.add_argument("--config", required=True)
     parser.add_argument("--state", required=True, type=Path)
     parser.add_argument("--slow", type=float, default=0.0, help="seconds that each slow verb takes")
@@ -86,6 +106,8 @@ def main() -> None:
     configure(options.role)
     config = read_config(options.config)
     identity = identify(config)
+    if options.role == "all":
+        return run_all()
     host = machine(config, options.state, options.slow)
     if options.role == "serve":
         serve(config, identity, host)
@@ -97,7 +119,8 @@ def main() -> None:
         from nodeagent.worker import run as work
 
         work(config, identity, host, bulk=options.role == "work-bulk")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

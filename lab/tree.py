@@ -14,6 +14,8 @@ from lab.servers import alive, keep, read_pid, reap
 
 START_SECONDS = 20.0
 STOP_SECONDS = 45.0
+MARK = "LAB_TREE"
+"""The variable by which a first process is known as this tree's."""
 
 
 class TreeFailed(RuntimeError):
@@ -54,7 +56,7 @@ class Tree:
             keeper = subprocess.Popen(
                 [*namespaces, sys.executable, "-m", *self.inside],
                 cwd=REPOSITORY,
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment, MARK: str(self.directory)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -95,11 +97,11 @@ class Tree:
         reap()
 
     def _is_ours(self, pid: int) -> bool:
+        """Whether the number in the file has not become another process's since, even one of another lab."""
         try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return f"{MARK}={self.directory}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
             return False
-        return self.inside[0].encode() in arguments
 
 
 def announce(directory: Path) -> None:

@@ -16,6 +16,8 @@ An error is {"error": …} with its status. POST does as PUT does.
 import errno
 import json
 import re
+import select
+import socket
 import socketserver
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +34,8 @@ from nodeagent.drivers.layout import Layout
 from nodeagent.drivers.uploads import Gap, Readable, Uploads
 
 IDLE_SECONDS = 60.0
+CONSOLE_CONNECT_SECONDS = 3.0
+STREAM_CHUNK = 65536
 # How far the clocks of a node and the control plane may be apart before tickets fail.
 SKEW_SECONDS = 30.0
 UUID_PART = r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
@@ -48,9 +52,10 @@ class HttpError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One request that its ticket allows. `length` is that of the body, in bytes."""
+    """One request that its ticket allows, with the ticket's claims. `length` is that of the body, in bytes."""
 
     uuid: str
+    claims: Mapping[str, Any]
     query: Mapping[str, str]
     body: Readable
     length: int | None
@@ -72,8 +77,15 @@ class Region:
     total: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A connection of this node that is to be joined with the asking one; it is closed with it."""
+
+    connection: socket.socket
+
+
 class Service:
-    """What the routes do. Each takes what was asked and answers bytes, a JSON document, or a region of a file."""
+    """What the routes do: each takes what was asked and answers bytes, a JSON document, a region of a file, a stream."""
 
     def __init__(self, config: Config, identity: Identity) -> None:
         self.key = identity.signing_key
@@ -117,13 +129,23 @@ class Service:
         console_log.clear(self._console_log(asked))
         return {}
 
+    def stream_console(self, asked: Asked) -> Stream:
+        """The guest's serial line. Its port is the ticket's claim: the control plane chose it, and this node started it."""
+        port = asked.claims.get("port")
+        if not isinstance(port, int) or not self._layout.instance(asked.uuid).exists():
+            raise HttpError(404, "no such console on this node")
+        try:
+            return Stream(connection=socket.create_connection(("127.0.0.1", port), timeout=CONSOLE_CONNECT_SECONDS))
+        except OSError as error:
+            raise HttpError(409, f"the console does not answer: {error}") from error
+
     def _console_log(self, asked: Asked) -> Path:
         if not self._layout.instance(asked.uuid).exists():
             raise HttpError(404, "no such instance on this node")
         return self._layout.console_log(asked.uuid)
 
 
-Answer = Region | bytes | dict[str, Any]
+Answer = Region | Stream | bytes | dict[str, Any]
 # Methods, path, the ticket's verb, and what does it.
 ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], str, Callable[[Service, Asked], Answer]], ...] = tuple(
     (frozenset(methods.split()), re.compile(f"/{path.format(UUID_PART)}\\Z"), verb, act)
@@ -134,6 +156,7 @@ ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], str, Callable[[Service, Ask
         ("DELETE", "uploads/{}", "write_upload", Service.remove_upload),
         ("GET", "console/{}", "read_console", Service.read_console),
         ("DELETE", "console/{}", "clear_console", Service.clear_console),
+        ("GET", "console/{}/stream", "stream_console", Service.stream_console),
     )
 )
 
@@ -185,17 +208,21 @@ class Exchange(BaseHTTPRequestHandler):
             raise HttpError(404, "no such path")
         for (methods, _, verb, act), match in found:
             if self.command in methods:
-                self._require_ticket(match["uuid"], verb)
-                return act(self.server.service, self._asked(match["uuid"], parts.query))
+                claims = self._require_ticket(match["uuid"], verb)
+                return act(self.server.service, self._asked(match["uuid"], parts.query, claims))
         raise HttpError(405, f"not with {self.command}")
 
-    def _asked(self, uuid: str, query: str) -> Asked:
+    def _asked(self, uuid: str, query: str, claims: Mapping[str, Any]) -> Asked:
         length = self.headers.get("Content-Length", "")
         return Asked(
-            uuid=uuid, query=dict(parse_qsl(query)), body=self.rfile, length=int(length) if length.isdigit() else None
+            uuid=uuid,
+            claims=claims,
+            query=dict(parse_qsl(query)),
+            body=self.rfile,
+            length=int(length) if length.isdigit() else None,
         )
 
-    def _require_ticket(self, uuid: str, verb: str) -> None:
+    def _require_ticket(self, uuid: str, verb: str) -> Mapping[str, Any]:
         kind, _, text = self.headers.get("Authorization", "").partition(" ")
         try:
             claims = wire.read_ticket(self.server.service.key, text)
@@ -207,10 +234,13 @@ class Exchange(BaseHTTPRequestHandler):
             raise HttpError(401, "the ticket has expired")
         if (claims.get("object"), claims.get("verb")) != (uuid, verb):
             raise HttpError(403, "the ticket is for something else")
+        return claims
 
     def _send(self, answer: Answer) -> None:
         if isinstance(answer, Region):
             self._send_region(answer)
+        elif isinstance(answer, Stream):
+            self._join(answer.connection)
         elif isinstance(answer, bytes):
             self._send_head(200, "application/octet-stream", len(answer))
             self.wfile.write(answer)
@@ -222,6 +252,25 @@ class Exchange(BaseHTTPRequestHandler):
             self._send_head(200, "application/octet-stream", region.length, {"X-Total-Size": str(region.total)})
             if region.length:
                 self.connection.sendfile(file, region.offset, region.length)
+
+    def _join(self, far: socket.socket) -> None:
+        """Switch protocols and carry bytes both ways until either side ends."""
+        self.close_connection = True
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "console")
+        self.end_headers()
+        self.wfile.flush()
+        near = self.connection
+        near.settimeout(None)
+        with far:
+            far.settimeout(None)
+            while True:
+                for ready in select.select([near, far], [], [])[0]:
+                    chunk = ready.recv(STREAM_CHUNK)
+                    if not chunk:
+                        return
+                    (far if ready is near else near).sendall(chunk)
 
     def _send_document(self, status: int, document: Mapping[str, Any]) -> None:
         body = json.dumps(document).encode()

@@ -75,7 +75,10 @@ class Control:
             raise NodeDeleted(self._identity.name)
         if answer.status != 200:
             raise Refusal(answer.status, _text(answer))
-        document: Json = answer.json()
+        try:
+            document: Json = answer.json()
+        except ValueError as error:
+            raise ControlUnavailable("the answer is not JSON") from error
         return document
 
     def _addresses(self) -> list[str]:

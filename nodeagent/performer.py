@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from nodeagent.control import Control
 from nodeagent.host import Machine, Refused, Retry
 from nodeagent.journal import Journal
 from nodeagent.specs import ConfigDrive
-from nodeagent.wire import Kind, Malformed, Outcome, StepMessage, load
+from nodeagent.wire import Kind, Malformed, NodeEvent, Outcome, StepMessage, load
 
 log = logging.getLogger(__name__)
 PROGRESS_EVERY_SECONDS = 1.0
@@ -49,7 +50,7 @@ class Performer:
     def perform(self, message: StepMessage) -> None:
         """Do what the message asks, if it is ours, new and newest. Never raises for what an action does."""
         if message.node != self._identity.node or not message.is_signed_by(self._identity.signing_key):
-            log.warning("message dropped: not signed for this node", extra={"action": message.action})
+            self._drop(message)
             return
         action = actions().get(message.action)
         bulk = bool(action and action.bulk)
@@ -63,6 +64,15 @@ class Performer:
                 self._tell(begun)
             elif begun:
                 self._end(message, self._attempt(message, action), action)
+
+    def _drop(self, message: StepMessage) -> None:
+        """Whoever sent this is not the control plane, or meant another node: that is told, with nothing of its content (SE-2)."""
+        log.warning("message dropped: not signed for this node", extra={"action": message.action})
+        self._journal.notice(
+            NodeEvent(
+                uuid=str(uuid.uuid4()), type="audit", message="message dropped: not signed for this node", age=0.0
+            )
+        )
 
     def recover(self, bulk: bool) -> None:
         """After a restart: what was done once and not ended is unknown, the rest may be repeated (EN-8, EN-15)."""

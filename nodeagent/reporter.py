@@ -8,6 +8,8 @@ import dataclasses
 import importlib
 import logging
 import pkgutil
+import queue
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,27 +20,35 @@ from nodeagent import doorbell
 from nodeagent.action import actions
 from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
-from nodeagent.host import Machine
+from nodeagent.host import DomainEvent, Machine
 from nodeagent.journal import Journal
-from nodeagent.wire import Inventory, LeaseRenewal, NodeEvent, Report, ReportAnswer
+from nodeagent.wire import Inventory, LeaseRenewal, Malformed, NodeEvent, Report, ReportAnswer, mesh_digest
 from nodeagent.worker import report_bell, take_answer
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
+TOLD_AT_ONCE = ("guest", "crashed")
 WHOLE_EVERY = 10
 """Facts are repeated with every tenth report, and whenever they changed."""
 
 
-class Leases(Protocol):
-    """Where lease renewals go: the network helper, which lets the kernel enforce them (EN-11)."""
+class Net(Protocol):
+    """The network helper, as far as reports concern it: leases that the kernel enforces (EN-11), the mesh's members (SE-7)."""
 
     def renew_lease(self, renewal: LeaseRenewal) -> object: ...
+
+    def set_mesh_peers(self, addresses: tuple[str, ...]) -> object: ...
+
+    def inventory(self) -> Any: ...
+
+    def leases(self, network: str, vni: int) -> Any: ...
 
 
 @dataclass
 class Findings:
-    """What duties have found since the last answered report."""
+    """What duties have found since the last answered report; `again` names duties that are due whatever their period."""
 
+    again: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: Inventory | None = None
     powered_off: set[str] = field(default_factory=set)
@@ -53,6 +63,8 @@ class Surroundings:
     journal: Journal
     host: Machine
     findings: Findings
+    net: Net | None = None
+    events: "queue.SimpleQueue[DomainEvent]" = field(default_factory=queue.SimpleQueue)
 
     def notice(self, kind: str, message: str, object_type: str = "", object_uuid: str = "", **extra: Any) -> None:
         """Spool an event for the next report."""
@@ -90,16 +102,22 @@ def duties() -> list[Duty]:
 class Reporter:
     """Builds reports and follows their answers."""
 
-    def __init__(
-        self, config: Config, identity: Identity, journal: Journal, host: Machine, leases: Leases | None
-    ) -> None:
+    def __init__(self, config: Config, identity: Identity, journal: Journal, host: Machine, net: Net | None) -> None:
         self._config = config
         self._journal = journal
         self._control = Control(identity)
-        self._leases = leases
+        self._net = net
+        self._mesh = ""
         self._findings = Findings()
+        self.noticed: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self._around = Surroundings(
-            config=config, identity=identity, journal=journal, host=host, findings=self._findings
+            config=config,
+            identity=identity,
+            journal=journal,
+            host=host,
+            findings=self._findings,
+            net=net,
+            events=self.noticed,
         )
         self._due: dict[str, float] = {}
         self._sent = 0
@@ -110,8 +128,9 @@ class Reporter:
         """Those that are due; one that fails is logged and does not keep the others or the report."""
         now = time.monotonic()
         for duty in duties():
-            if now < self._due.get(duty.name, 0.0):
+            if now < self._due.get(duty.name, 0.0) and duty.name not in self._findings.again:
                 continue
+            self._findings.again.discard(duty.name)
             self._due[duty.name] = now + duty.period * self._config.time_scale
             try:
                 duty.run(self._around)
@@ -134,13 +153,15 @@ class Reporter:
             facts=self._facts_to_send(),
             inventory=inventory,
             power_off_by_guest=powered_off,
+            mesh=self._mesh,
         )
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
             answer = self._control.report(report)
-        except (ControlUnavailable, Refusal) as error:
+        except (ControlUnavailable, Refusal, Malformed) as error:
             log.warning("report not answered", extra={"error": str(error)})
             self.interval = RETRY_SECONDS * self._config.time_scale
+            self._facts_sent = {}
             return False
         self._follow(answer, sent_at)
         findings.powered_off -= set(powered_off)
@@ -162,25 +183,54 @@ class Reporter:
         self.interval = answer.interval
         if answer.want_inventory:
             self._due.pop("inventory", None)
-        for lease in answer.leases:
-            self._renew(lease, sent_at)
+        if self._net is not None:
+            for lease in answer.leases:
+                self._renew(lease, sent_at)
+            if answer.mesh is not None:
+                self._let_in(answer.mesh)
 
     def _renew(self, lease: LeaseRenewal, sent_at: float) -> None:
         """The lease counts from when the report was sent, not from when its answer came (EN-11)."""
-        if self._leases is None:
-            return
+        assert self._net is not None
         left = lease.seconds - (time.clock_gettime(time.CLOCK_BOOTTIME) - sent_at)
         try:
-            self._leases.renew_lease(dataclasses.replace(lease, seconds=left))
+            self._net.renew_lease(dataclasses.replace(lease, seconds=left))
         except Exception as error:  # the router may not be there yet; its own request brings the lease along
             log.debug("lease not renewed", extra={"network": lease.network, "error": str(error)})
 
+    def _let_in(self, addresses: tuple[str, ...]) -> None:
+        assert self._net is not None
+        try:
+            self._net.set_mesh_peers(addresses)
+        except Exception as error:  # said again with the next facts
+            log.warning("mesh not updated", extra={"error": str(error)})
+            return
+        self._mesh = mesh_digest(addresses)
 
-def run(config: Config, identity: Identity, host: Machine, leases: Leases | None) -> None:
+
+class Watcher(threading.Thread):
+    """Passes on what happens to domains, and rings when it is what nobody asked for, so that it is reported at once."""
+
+    def __init__(self, config: Config, source: "queue.SimpleQueue[DomainEvent]", reporter: Reporter) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self._source = source
+        self._reporter = reporter
+        self._bell = report_bell(config)
+
+    def run(self) -> None:
+        while True:
+            event = self._source.get()
+            self._reporter.noticed.put(event)
+            if event.cause in TOLD_AT_ONCE:
+                doorbell.ring(self._bell)
+
+
+def run(config: Config, identity: Identity, host: Machine, net: Net | None) -> None:
     """Until the process is asked to end, or the node was deleted."""
     journal = Journal(config.state / "journal.sqlite")
-    reporter = Reporter(config, identity, journal, host, leases)
+    reporter = Reporter(config, identity, journal, host, net)
     bell = doorbell.Doorbell(report_bell(config))
+    Watcher(config, host.events, reporter).start()
     while True:
         reporter.run_duties()
         try:

@@ -13,7 +13,7 @@ import hmac
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -213,6 +213,7 @@ class Report:
 
     waiting  {token: token of the object's running action} (EN-9 busy)
     facts    capacity, acceleration, versions, usage; claims, never commands (SE-6)
+    mesh     digest of the mesh addresses that the node lets in (SE-7)
     """
 
     incarnation: str
@@ -226,6 +227,7 @@ class Report:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     inventory: Inventory | None = None
     power_off_by_guest: tuple[str, ...] = ()
+    mesh: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +248,7 @@ class ReportAnswer:
     acknowledged  tokens whose outcomes are settled; the journal may forget them
     closed        held tokens that are no longer wanted; dropped unless started
     steps         signed step messages, some of them copies of lost ones
+    mesh          addresses of all nodes, when the node's own list is another
     """
 
     acknowledged: tuple[str, ...] = ()
@@ -257,6 +260,12 @@ class ReportAnswer:
     interval: float = 30.0
     accepted: bool = True
     want_inventory: bool = False
+    mesh: tuple[str, ...] | None = None
+
+
+def mesh_digest(addresses: Iterable[str]) -> str:
+    """By which both sides see whether they know the same mesh."""
+    return hashlib.sha256(",".join(sorted(addresses)).encode()).hexdigest()[:16]
 
 
 def ticket(key: str, claims: Mapping[str, Any]) -> str:

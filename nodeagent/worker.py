@@ -74,6 +74,13 @@ class Poster(threading.Thread):
             self.post(batch)
 
     def post(self, batch: list[Outcome]) -> None:
+        """Whatever goes wrong is left to the next report; this thread must live as long as its process."""
+        try:
+            self._post(batch)
+        except Exception:
+            log.exception("outcomes wait for the next report", extra={"outcomes": len(batch)})
+
+    def _post(self, batch: list[Outcome]) -> None:
         try:
             answer = self._control.outcomes(self._journal.incarnation, batch)
         except (ControlUnavailable, NodeDeleted, Refusal, Malformed) as error:
@@ -100,7 +107,10 @@ class Inbox(threading.Thread):
     def run(self) -> None:
         self._wait_for_an_answer()
         while True:
-            self.look()
+            try:
+                self.look()
+            except Exception:  # without this thread nothing is done while Redis is away, and nobody would notice
+                log.exception("the inbox could not be looked at")
             self._bell.wait(INBOX_SECONDS * min(1.0, self._config.time_scale))
 
     def look(self) -> None:

@@ -4,12 +4,13 @@ Part of the engine. A step leaves here in two ways: as a Celery message (the doo
 report. Both carry the same signed message, and a copy repeats token and request byte for byte (EN-3).
 """
 
+import logging
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, F
 
 from nodeagent.action import actions
@@ -27,6 +28,8 @@ THREADS = {False: 8, True: 2}
 LOST_AFTER_SECONDS = 10.0
 HELD_SECONDS = 90.0
 CONSIDERED = 64
+PUT_OFF_SECONDS = 30.0
+log = logging.getLogger(__name__)
 
 
 def plan(operation: Operation, stages: Mapping[int, Sequence[PlannedStep]], purpose: str = "do") -> list[Step]:
@@ -166,7 +169,7 @@ def fill(node: uuid.UUID) -> tuple[list[StepMessage], bool]:
     for bulk, threads in THREADS.items():
         free = 2 * threads - open_steps.get((bulk, StepState.SENT), 0)
         if free > 0 and (bulk, StepState.PLANNED) in open_steps:
-            messages += [message for pk in next_due(node, bulk, free) if (message := send_one(pk)) is not None]
+            messages += [message for pk in next_due(node, bulk, free) if (message := try_to_send(pk)) is not None]
     return messages, bool(open_steps)
 
 
@@ -200,6 +203,20 @@ def send_one(step_pk: uuid.UUID) -> StepMessage | None:
     if step.state != StepState.PLANNED or not _is_current(operation, step):
         return None
     return send(step, statements.doors([step.node_id])[step.node_id])
+
+
+def try_to_send(step_pk: uuid.UUID) -> StepMessage | None:
+    """`send_one` for one of many: a step that cannot be rendered waits, says why, and keeps no other back (RO-12)."""
+    try:
+        return send_one(step_pk)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.exception("step cannot be sent", extra={"step": str(step_pk)})
+        reason = f"cannot be sent: {type(error).__name__}: {error}"[:255]
+        later = FromNow(PUT_OFF_SECONDS * settings.TIME_SCALE)
+        Step.objects.filter(pk=step_pk, state=StepState.PLANNED).update(reason=reason, not_before=later)
+        return None
 
 
 def _is_current(operation: Operation, step: Step) -> bool:

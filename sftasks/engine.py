@@ -73,10 +73,7 @@ def submit(wish: Wish) -> Operation:
 
 
 def remember(operation: Operation, **facts: Any) -> None:
-    """Add to the params of an operation that this transaction has submitted, once its target is locked.
-
-    A joined one keeps its own.
-    """
+    """Add to the params of an operation that this transaction submitted; a joined one keeps what it has."""
     if not operation.joined:
         operation.params = {**operation.params, **facts}
         operation.save(update_fields=["params"])

@@ -26,6 +26,7 @@ RECONCILERS: Mapping[str, float] = {
     "node_objects": 60,
     "node_capacity": 300,
     "pool_allocations": 60,
+    "broker_users": 60,
     "hard_deletes": 300,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""

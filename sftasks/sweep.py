@@ -39,7 +39,7 @@ def ring_node(node: UUID) -> int:
     messages = []
     for bulk in (False, True):
         for pk in dispatch.next_due(node, bulk, dispatch.room(node, bulk)):
-            message = dispatch.send_one(pk)
+            message = dispatch.try_to_send(pk)
             if message:
                 messages.append((message, bulk))
             else:

@@ -8,6 +8,7 @@ node that cannot be reached raises NodeUnreachable, which is an Unavailable: nev
                    POST   /uploads/UUID/truncate?offset=N
     read_console   GET    /console/UUID[?length=N]          the last N bytes, without it all that is kept
     clear_console  DELETE /console/UUID
+    stream_console GET    /console/UUID/stream              the serial line itself, for the console process
 """
 
 import http.client
@@ -50,8 +51,9 @@ class NodeUnreachable(Unavailable):
     code = "node_unreachable"
 
 
-def make_ticket(node: Node, verb: str, subject: uuid.UUID) -> str:
+def make_ticket(node: Node, verb: str, subject: uuid.UUID, **more: int | None) -> str:
     claims = {"object": str(subject), "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
+    claims |= more
     return ticket(node.credential.signing_key, claims)
 
 

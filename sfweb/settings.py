@@ -175,6 +175,12 @@ NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
 UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
 FLOWER_URL = os.environ.get("FLOWER_URL", "")
 
+CONSOLE_BIND = os.environ.get("CONSOLE_BIND", "127.0.0.1:13002")
+CONSOLE_URL = os.environ.get("CONSOLE_URL", "ws://127.0.0.1:13002/")
+"""Where users reach the console process, as the API tells them."""
+CONSOLE_ORIGINS = [item for item in os.environ.get("CONSOLE_ORIGINS", API_PUBLIC_URL).split(",") if item]
+"""Origins of pages that may open a console."""
+
 METRICS_PORT = int(os.environ["METRICS_PORT"]) if os.environ.get("METRICS_PORT") else None
 METRICS_ADDRESS = os.environ.get("METRICS_ADDRESS", "127.0.0.1")
 LOG_LEVEL = os.environ.get("LOG_LEVEL", "INFO")

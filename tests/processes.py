@@ -150,10 +150,11 @@ class Plane:
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(CODE),
             "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "1",
             "SECRET_KEY": "secret key of the tests, long enough for HS256 to be content",
             "DATABASE_URL": self._database("steadyfist", "app-secret"),
             "BROKER_URL": self.broker(),
-            "BROKER_ADMIN_URL": self.broker(),
+            "BROKER_ADMIN_URL": self.broker(port=self.redis.port),
             "NODE_BROKER_URL": self.broker(),
             "INTERNAL_ADDRESSES": ",".join(f"http://127.0.0.1:{port}" for port in self.internal_ports),
             "TIME_SCALE": str(self.size.time_scale),
@@ -216,7 +217,13 @@ class Plane:
                 yield self._process(name, *gunicorn, BIND=f"127.0.0.1:{port}", SF_ROLE=kind)
         yield self.celery("control", "control", *CONTROL_WORKER)
         yield self.celery("beat", "beat", "beat")
-        flower = ("flower", "--address=127.0.0.1", f"--port={self.flower_port}", f"--basic-auth={FLOWER_LOGIN}")
+        flower = (
+            "flower",
+            "--address=127.0.0.1",
+            f"--port={self.flower_port}",
+            f"--basic-auth={FLOWER_LOGIN}",
+            "--read_only=True",
+        )
         url = self.broker("flower", FLOWER_PASSWORD)
         yield self.celery("flower", "flower", *flower, BROKER_URL=url)
 
@@ -246,6 +253,26 @@ class Plane:
             }
             self.add(process).start()
         self.node_uuids.append(line.rsplit(":", 2)[1])
+
+    def serve(self, number: int) -> None:
+        """Start the node's byte server, if it does not run."""
+        name = f"node{number}-serve"
+        if name not in self.processes:
+            worker = self.processes[f"node{number}-work"]
+            command = ["serve" if word == "work" else word for word in worker.command]
+            self.add(Process(name, command, worker.environment, self.directory / f"{name}.log")).start()
+            until(lambda: self._listens(number), 15, f"{name} listens")
+
+    def byte_address(self, number: int) -> str:
+        host, port = self.sql(f"SELECT mesh_address, byte_port FROM nodes WHERE name = 'node{number}'")[0]
+        return f"http://{host}:{port}"
+
+    def _listens(self, number: int) -> bool:
+        try:
+            requests.get(self.byte_address(number), timeout=1)
+        except requests.ConnectionError:
+            return False
+        return True
 
     def machine(self, number: int) -> Path:
         return self.directory / f"node{number}" / "machine.json"

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
-from sfweb.domain import allocator
+from sfweb.domain import allocator, consoles
 from sfweb.domain.transactions import durable
 from sfweb.models import (
     Address,
@@ -41,6 +41,7 @@ def run() -> dict[str, int]:
         "networks": sum(_network(pk) for pk in _long_gone(Network, "network")),
         "artifacts": sum(_artifact(pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_blob(pk) for pk in _unused_blobs()),
+        "console_tickets": consoles.reap(),
         "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
     }
 

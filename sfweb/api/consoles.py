@@ -1,12 +1,14 @@
-"""What an instance wrote to its serial console, read from its node."""
+"""What an instance wrote to its serial console, read from its node; and tickets to the console itself."""
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sfweb.api.base import ApiView, Input, Nothing, Number, takes
+from sfweb.domain import consoles
 from sfweb.domain.lookup import find_instance
 from sfweb.errors import NotFound
 from sfweb.node_bytes import clear_console, read_console
@@ -43,3 +45,13 @@ class ConsoleBytes(ApiView):
             except NotFound:
                 pass
         return Response(None)
+
+
+class ConsoleTickets(ApiView):
+    """Ours: a ticket that opens the serial console once, within a minute, as the first message of a websocket."""
+
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        instance = find_instance(self.caller, ref)
+        ticket = consoles.issue(self.caller, instance)
+        return Response({"url": settings.CONSOLE_URL, "ticket": ticket, "expires_in": consoles.TICKET_SECONDS})

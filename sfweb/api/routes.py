@@ -22,6 +22,7 @@ urlpatterns: list[URLPattern] = [
     path("instances/<str:ref>", instances.InstanceDetail.as_view()),
     path("instances/<str:ref>/interfaces", instances.InstanceInterfaces.as_view()),
     path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
+    path("instances/<str:ref>/console", consoles.ConsoleTickets.as_view()),
     *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),
     path("networks", networks.Networks.as_view()),
     path("networks/<str:ref>", networks.NetworkDetail.as_view()),

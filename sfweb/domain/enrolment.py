@@ -5,18 +5,22 @@ Secrets are stored as SHA-256 digests: they are 256 random bits, so a slow hash 
 
 import hashlib
 import hmac
+import logging
 import secrets
 import uuid
 from typing import Any
 
+import redis
 from django.conf import settings
 
+from sfweb.domain import broker_users
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
 from sfweb.models import Node, NodeCapacity, NodeCredential
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State
 
+log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
 _WITH_CREDENTIAL = (
     "SELECT nodes.uuid, name, state, mesh_address, byte_port, cordoned, carrier_eligible, last_seen, report_interval,"
@@ -31,12 +35,29 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-@durable
 def enrol(name: str, *, replace: bool = False) -> str:
     """Make the node's row, or rotate its credential; returns the line `sf1:<control addresses>:<node uuid>:<secret>`.
 
+    With BROKER_ADMIN_URL the node's user at the broker is made too, or given its new password (SE-1).
     Raises Conflict when the node's present credential reported within two minutes, unless `replace`.
     """
+    node, signing_key, secret = _issue(name, replace)
+    if broker_users.is_used():
+        _make_broker_user(node, signing_key)
+    return f"sf1:{','.join(settings.INTERNAL_ADDRESSES)}:{node}:{secret}"
+
+
+def _make_broker_user(node: uuid.UUID, signing_key: str) -> None:
+    """A broker that is away keeps nobody from enrolling: the reconciler `broker_users` makes up for it."""
+    try:
+        broker_users.ensure([(node, signing_key)])
+    except redis.RedisError as error:
+        log.warning("the node's user at the broker is made later", extra={"node": str(node), "error": str(error)})
+
+
+@durable
+def _issue(name: str, replace: bool) -> tuple[uuid.UUID, str, str]:
+    """The node's row with a new signing key and enrolment secret; (node, signing key, secret)."""
     secret = secrets.token_urlsafe(32)
     node, created = Node.objects.get_or_create(name=name)
     if node.state == State.DELETED:
@@ -45,12 +66,13 @@ def enrol(name: str, *, replace: bool = False) -> str:
     if not replace and Node.objects.filter(pk=node.pk, last_seen__gt=lately).exists():
         raise Conflict(f"{name} reported a moment ago; use --replace to take its identity away", code="node.alive")
     NodeCapacity.objects.get_or_create(node=node)
-    values = {"enrolment_digest": digest(secret), "signing_key": secrets.token_hex(32), "issued_at": UtcNow()}
+    signing_key = secrets.token_hex(32)
+    values = {"enrolment_digest": digest(secret), "signing_key": signing_key, "issued_at": UtcNow()}
     if created:
         NodeCredential.objects.create(node=node, **values)
     else:
         NodeCredential.objects.update_or_create(node=node, defaults={**values, "secret_digest": None})
-    return f"sf1:{','.join(settings.INTERNAL_ADDRESSES)}:{node.pk}:{secret}"
+    return node.pk, signing_key, secret
 
 
 @durable
@@ -68,7 +90,7 @@ def exchange(node: uuid.UUID, secret: str) -> dict[str, Any]:
         "name": row.node.name,
         "secret": own,
         "signing_key": row.signing_key,
-        "broker_url": settings.NODE_BROKER_URL,
+        "broker_url": broker_users.url(node, row.signing_key),
         "control": settings.INTERNAL_ADDRESSES,
     }
 

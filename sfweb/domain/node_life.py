@@ -6,11 +6,14 @@ from django.db.models import F, Q, QuerySet
 from sfweb.domain import events
 from sfweb.domain.lookup import as_uuid as parse_uuid
 from sfweb.domain.transactions import durable
-from sfweb.models import Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.errors import Conflict
+from sfweb.models import BlobLocation, Instance, Node, NodeCredential, NodeObject, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
 SKEW_WARNING_SECONDS = 5.0
+LOST = "node lost its disk"
+DEAD = "node was declared dead"
 
 
 @durable
@@ -44,7 +47,7 @@ def _lost_its_disk(node: Node) -> None:
     lost = Instance.objects.filter(node=node, state=State.CREATED)
     targets = [("instance", pk) for pk in lost.values_list("pk", flat=True)]
     for instance in lost:
-        transition(instance, State.ERROR, error_message="node lost its disk")
+        transition(instance, State.ERROR, error_message=LOST)
     events.record(
         "status", "node came back with another journal: accept it or declare it dead", [("node", node.pk), *targets]
     )
@@ -52,11 +55,46 @@ def _lost_its_disk(node: Node) -> None:
 
 @durable
 def accept(node: Node) -> None:
-    """An operator accepts the journal that the node reports now: everything on it counts as unconfirmed."""
+    """An operator accepts the journal that the node reports now: everything on it counts as unconfirmed.
+
+    Instances stay in error until two inventories have shown their disks (`found_again`); nothing makes new disks for them.
+    """
     credential = NodeCredential.objects.select_for_update().get(node=node)
+    if credential.seen_incarnation == credential.incarnation:
+        raise Conflict(f"node {node.name} reports the journal that is accepted already", code="node.accepted")
     NodeCredential.objects.filter(pk=node.pk).update(incarnation=credential.seen_incarnation)
-    NodeObject.objects.filter(node=node).update(applied_generation=0, applied_wanted=None, absences=0, seq=0)
+    rows = NodeObject.objects.filter(node=node)
+    rows.update(applied_generation=0, applied_wanted=None, absences=0, seq=0)
+    lost = Instance.objects.filter(node=node, state=State.ERROR, error_message=LOST).values("pk")
+    rows.filter(object_type="instance", object_uuid__in=lost).update(error=LOST)
     events.record("audit", "journal accepted by an operator", [("node", node.pk)])
+
+
+def found_again(row: NodeObject, power: str) -> None:
+    """An inventory after `accept` shows the disks of an instance that was thought lost; at the second it leaves its error."""
+    NodeObject.objects.filter(pk=row.pk).update(absences=F("absences") + 1)
+    if row.absences + 1 < 2:
+        return
+    NodeObject.objects.filter(pk=row.pk).update(error=None, absences=0)
+    instance = Instance.objects.filter(pk=row.object_uuid, state=State.ERROR, error_message=LOST).first()
+    if instance is not None:
+        transition(instance, State.CREATED, error_message=None, observed_power=power, power_observed_at=UtcNow())
+
+
+@durable
+def declare_dead(node: Node) -> dict[str, int]:
+    """Give up all that the node held: residues are free again, its living instances are in error. It is deleted."""
+    transition(node, State.DELETED, deleted_at=UtcNow())
+    NodeObject.objects.filter(node=node).delete()
+    BlobLocation.objects.filter(node=node).delete()
+    living = list(Instance.objects.filter(node=node, state__in=(State.INITIAL, State.CREATING, State.CREATED)))
+    for instance in living:
+        transition(instance, State.ERROR, error_message=DEAD)
+    gone = Instance.objects.filter(node=node, state=State.DELETED)
+    events.record(
+        "audit", "declared dead by an operator", [("node", node.pk), *[("instance", row.pk) for row in living]]
+    )
+    return {"instances in error": len(living), "residues": gone.count()}
 
 
 def mark_missing() -> list[str]:

@@ -4,40 +4,46 @@ A report is a claim: it settles only the node's own open steps, its capacity cou
 proves absence only when it was complete and twice so. Everything that must not depend on Redis happens here.
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Sequence
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
-from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer
+from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine
 from sftasks.reconcilers import node_objects
-from sfweb.domain import carriers, events, node_life, placement
+from sfweb.domain import carriers, dhcp, events, node_life, placement
 from sfweb.domain.transactions import durable
 from sfweb.internal import inventory
-from sfweb.models import EventObject, Node, NodeCapacity, Step
+from sfweb.models import EventObject, Node, Step
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, StepState
+from sfweb.models.state import OPEN_OPERATION, State, StepState
+
+log = logging.getLogger(__name__)
 
 
 def take_report(node: Node, report: Report) -> ReportAnswer:
     """Everything that a report asks for, each part in its own short transaction."""
     accepted = node_life.arrive(node, report.incarnation, dict(report.actions), report.clock - time.time())
-    acknowledged = [_settle(node, outcome) for outcome in report.outcomes]
+    acknowledged = _settle_all(node, report.outcomes)
     if report.facts:
         _take_facts(node, report)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
-    if report.inventory is not None and accepted and inventory.compare(node, report.inventory):
-        node_objects.close_gaps(node.pk)
+    drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
     if report.progress:
         _take_progress(node, report.progress)
     told = _take_events(node, report.events)
     node.refresh_from_db()
-    held = set(report.held) | set(acknowledged)
+    held = {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = _closed(node, report.held)
     _extend(node, report.held)
     renewals = _renew(node)
+    if drift:
+        # After the renewal, so that a router that has to be made again begins with a whole lease.
+        node_objects.close_gaps(node.pk)
     steps = dispatch.hand_out(node, held) if accepted else []
     look = accepted and node_life.wants_inventory(node)
     return ReportAnswer(
@@ -49,13 +55,14 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         events=tuple(told),
         interval=float(settings.REPORT_BUSY_SECONDS) if look else _interval(node, bool(renewals)),
         accepted=accepted,
+        mesh=_mesh(report),
         want_inventory=look,
     )
 
 
 def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> ReportAnswer:
     """Outcomes that a worker posts at once; the answer hands out what follows."""
-    acknowledged = [_settle(node, outcome) for outcome in outcomes]
+    acknowledged = _settle_all(node, outcomes)
     if node.credential.incarnation != incarnation:
         return ReportAnswer(acknowledged=tuple(acknowledged), accepted=False)
     steps, busy = dispatch.fill(node.pk)
@@ -63,32 +70,49 @@ def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> 
     return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=float(interval))
 
 
-def _settle(node: Node, outcome: Outcome) -> str:
-    """Settle, whatever it changes: an outcome that nobody waits for is acknowledged too, or it would come for ever."""
-    engine.settle(node.pk, outcome)
-    return outcome.token
+def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> list[str]:
+    """Tokens that are settled, whatever that changed: one that nobody waits for would else come for ever.
+
+    One that cannot be settled keeps nobody from the others and from the answer: it comes again with the next report.
+    """
+    settled = []
+    for outcome in outcomes:
+        try:
+            engine.settle(node.pk, outcome)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            log.exception("an outcome could not be settled", extra={"node": node.name, "token": outcome.token})
+        else:
+            settled.append(outcome.token)
+    return settled
 
 
 @durable
 def _take_facts(node: Node, report: Report) -> None:
     facts = dict(report.facts)
-    capacity = facts.pop("capacity", None)
-    address, port = facts.pop("mesh_address", None), facts.pop("byte_port", None)
-    columns = {"facts": facts}
+    leases = facts.pop("dhcp_leases", None)
+    columns: dict[str, object] = {"facts": facts}
+    address, port = facts.get("mesh_address"), facts.get("byte_port")
     if isinstance(address, str) and node.mesh_address is None:
         columns["mesh_address"] = address
     if isinstance(port, int):
         columns["byte_port"] = port
     Node.objects.filter(pk=node.pk).update(**columns)
-    if isinstance(capacity, dict) and _is_news(node, capacity):
+    capacity = facts.get("capacity")
+    if isinstance(capacity, dict):
         placement.set_limits(node, *(max(0, int(capacity.get(name, 0))) for name in ("cpus", "memory_mb", "disk_gb")))
+    if isinstance(leases, list):
+        dhcp.take_leases(node, leases)
 
 
-def _is_news(node: Node, capacity: dict[str, object]) -> bool:
-    """Writing the same limits at every report would cost a write for nothing."""
-    row = NodeCapacity.objects.filter(node=node).first()
-    before = (node.facts or {}).get("capacity_seen")
-    return row is None or row.limit_cpus == 0 or before != capacity or row.largest_cpus != capacity.get("cpus")
+def _mesh(report: Report) -> tuple[str, ...] | None:
+    """Every node's mesh address, told with facts (they come with every tenth report) to a node that knows another list."""
+    if not report.facts:
+        return None
+    living = Node.objects.exclude(state=State.DELETED).filter(mesh_address__isnull=False)
+    addresses = tuple(sorted(address for address in living.values_list("mesh_address", flat=True) if address))
+    return None if mesh_digest(addresses) == report.mesh else addresses
 
 
 def _closed(node: Node, held: Sequence[str]) -> list[str]:

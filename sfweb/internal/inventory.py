@@ -49,9 +49,13 @@ def compare(node: Node, found: Inventory) -> bool:
     busy = _busy(node)
     drift = False
     for row in rows:
+        item = seen.get((row.object_type, str(row.object_uuid)))
+        if row.error == node_life.LOST:
+            if item is not None:
+                node_life.found_again(row, item.power)
+            continue
         if f"{row.object_type}:{row.object_uuid}" in busy or row.applied_generation < _generation(row):
             continue
-        item = seen.get((row.object_type, str(row.object_uuid)))
         fault = _fault(node, row, item, found.complete)
         if fault:
             _unconfirm(row, fault)

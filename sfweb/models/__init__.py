@@ -4,6 +4,7 @@ from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
 from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
 from sfweb.models.blob import Blob, BlobLocation, Upload
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
+from sfweb.models.console import ConsoleTicket
 from sfweb.models.event import Event, EventObject
 from sfweb.models.instance import Disk, Instance, PlacementReservation
 from sfweb.models.namespace import Key, Namespace, Trust
@@ -31,6 +32,7 @@ __all__ = [
     "BlobLocation",
     "BootstrapOperation",
     "CarrierLease",
+    "ConsoleTicket",
     "DependencyKind",
     "DhcpLease",
     "Disk",

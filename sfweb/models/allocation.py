@@ -52,4 +52,5 @@ class Metadata(models.Model):
 
     class Meta:
         db_table = "metadata"
+        verbose_name_plural = "metadata"
         constraints = [models.UniqueConstraint(fields=["object_type", "object_uuid", "key"], name="metadata_key_once")]

@@ -86,6 +86,7 @@ class Address(models.Model):
 
     class Meta:
         db_table = "addresses"
+        verbose_name_plural = "addresses"
         constraints = [models.UniqueConstraint(fields=["network", "value"], name="address_once")]
         indexes = [models.Index(fields=["network", "kind", "released_at"]), models.Index(fields=["owner_uuid"])]
 
@@ -114,6 +115,7 @@ class DhcpLease(models.Model):
 
     class Meta:
         db_table = "dhcp_leases"
+        verbose_name = "DHCP lease"
         constraints = [models.UniqueConstraint(fields=["network", "mac"], name="lease_mac_once")]
 
 
@@ -126,4 +128,6 @@ class DnsEntry(models.Model):
 
     class Meta:
         db_table = "dns_entries"
+        verbose_name = "DNS entry"
+        verbose_name_plural = "DNS entries"
         constraints = [models.UniqueConstraint(fields=["network", "name"], name="dns_name_once")]

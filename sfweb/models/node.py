@@ -82,6 +82,7 @@ class NodeCapacity(models.Model):
 
     class Meta:
         db_table = "node_capacity"
+        verbose_name_plural = "node capacity"
 
 
 class Wanted(models.TextChoices):

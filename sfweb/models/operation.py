@@ -92,6 +92,7 @@ class OperationDependency(models.Model):
 
     class Meta:
         db_table = "operation_dependencies"
+        verbose_name_plural = "operation dependencies"
         constraints = [models.UniqueConstraint(fields=["operation", "needs"], name="dependency_once")]
 
 

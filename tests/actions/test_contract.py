@@ -88,7 +88,7 @@ def test_request_with_a_path_for_an_identifier_is_refused(name: str, field: str)
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
-def test_en8_a_repeat_changes_nothing(name: str) -> None:
+def test_en_8_a_repeat_changes_nothing(name: str) -> None:
     host = prepared()
     if name == "remove_blob":
         actions()["remove_instance"].run(request_for("remove_instance"), host, RecordingCall())
@@ -101,7 +101,7 @@ def test_en8_a_repeat_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
-def test_en9_an_unknown_error_passes_through_and_is_not_taken_for_absence(name: str) -> None:
+def test_en_9_an_unknown_error_passes_through_and_is_not_taken_for_absence(name: str) -> None:
     host = prepared()
     before = host.effects
     host.faults.unreliable(retry=0.0, unknown=1.0)

@@ -113,7 +113,7 @@ def test_a_taken_port_is_refused_by_name() -> None:
     assert caught.value.code == "port.taken"
 
 
-def test_se3_secrets_are_fetched_only_when_the_drive_is_written() -> None:
+def test_se_3_secrets_are_fetched_only_when_the_drive_is_written() -> None:
     host, call = host_with_blob(), RecordingCall()
     for _ in range(2):
         run(Request(spec=instance_spec()), host, call)
@@ -125,7 +125,7 @@ def test_se3_secrets_are_fetched_only_when_the_drive_is_written() -> None:
 
 @pytest.mark.parametrize("verb", STEPS)
 @pytest.mark.parametrize("moment", ["crash_before", "crash_after"])
-def test_en15_a_crash_anywhere_is_made_good_without_a_second_effect(verb: str, moment: str) -> None:
+def test_en_15_a_crash_anywhere_is_made_good_without_a_second_effect(verb: str, moment: str) -> None:
     host = host_with_blob()
     getattr(host, moment)(verb)
     with pytest.raises(Crash):
@@ -136,7 +136,7 @@ def test_en15_a_crash_anywhere_is_made_good_without_a_second_effect(verb: str, m
 
 
 @pytest.mark.parametrize("verb", STEPS)
-def test_en9_a_transient_error_is_passed_on_and_the_next_attempt_completes(verb: str) -> None:
+def test_en_9_a_transient_error_is_passed_on_and_the_next_attempt_completes(verb: str) -> None:
     host = host_with_blob()
     host.fail_next(verb, Retry("domain.stuck"))
     with pytest.raises(Retry):
@@ -145,7 +145,7 @@ def test_en9_a_transient_error_is_passed_on_and_the_next_attempt_completes(verb:
     assert sorted(changes(host)) == sorted(STEPS)
 
 
-def test_en13_a_domain_that_ended_by_itself_is_started_again_when_the_wish_is_on() -> None:
+def test_en_13_a_domain_that_ended_by_itself_is_started_again_when_the_wish_is_on() -> None:
     host = host_with_blob()
     ensure(host, instance_spec())
     host.end_domain(INSTANCE, "crashed")

@@ -106,7 +106,7 @@ def _work(path: Path, ready: str) -> None:
             Path(ready).touch()
 
 
-def test_en15_a_killed_process_leaves_a_machine_whose_effects_are_counted_once(tmp_path: Path) -> None:
+def test_en_15_a_killed_process_leaves_a_machine_whose_effects_are_counted_once(tmp_path: Path) -> None:
     path, ready = tmp_path / "host.json", tmp_path / "ready"
     worker = multiprocessing.get_context("spawn").Process(target=_work, args=(path, str(ready)))
     worker.start()

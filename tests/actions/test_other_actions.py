@@ -71,7 +71,7 @@ def test_a_fetched_blob_teaches_its_facts() -> None:
     assert set(result.facts) == {"size", "sha512", "format", "virtual_size"}
 
 
-def test_se5_a_ticket_is_fetched_when_the_bytes_come_from_a_peer() -> None:
+def test_se_5_a_ticket_is_fetched_when_the_bytes_come_from_a_peer() -> None:
     call, spec = RecordingCall(), blob_spec(source=BlobSource(peer="n2"), size=5, sha512=sha512(b"x"))
     result = ensure_blob.run(ensure_blob.Request(spec=spec), FakeHost(), call)
     assert call.peers == [(BLOB, "n2")]
@@ -94,7 +94,7 @@ def test_a_blob_with_other_content_is_refused_and_stays() -> None:
 
 
 @pytest.mark.parametrize("error", [Refused("fetch.not_found"), Retry("fetch.dns")])
-def test_en9_what_the_source_says_ends_the_attempt(error: Exception) -> None:
+def test_en_9_what_the_source_says_ends_the_attempt(error: Exception) -> None:
     host = FakeHost()
     host.serve(URL, error)
     with pytest.raises(type(error)):
@@ -102,7 +102,7 @@ def test_en9_what_the_source_says_ends_the_attempt(error: Exception) -> None:
     assert host.effects == []
 
 
-def test_en14_a_fetch_can_be_cancelled() -> None:
+def test_en_14_a_fetch_can_be_cancelled() -> None:
     host = FakeHost()
     with pytest.raises(Refused) as caught:
         ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall(cancel_at=50))
@@ -135,7 +135,7 @@ def test_removing_what_only_half_exists_removes_that_half() -> None:
 
 
 @pytest.mark.parametrize("hard", [True, False])
-def test_en8_reboot_acts_each_time_and_is_declared_once(hard: bool) -> None:
+def test_en_8_reboot_acts_each_time_and_is_declared_once(hard: bool) -> None:
     host = booted()
     before = len(host.effects)
     reboot_instance.run(reboot_instance.Request(instance=INSTANCE, hard=hard), host, RecordingCall())

@@ -44,7 +44,7 @@ def test_every_page_opens_and_can_be_searched(staff: Client, world: World, app: 
         assert staff.get(f"/admin/{app}/{name}/{row.pk}/change/").status_code == 200
 
 
-def test_se18_the_administration_is_for_staff(world: World):
+def test_se_18_the_administration_is_for_staff(world: World):
     assert Client().get("/admin/", follow=True).redirect_chain[-1][0] == "/login?next=/admin/"
     owner = sign_in("owner")
     assert owner.get("/admin/sfweb/instance/").status_code in (302, 403)
@@ -101,7 +101,7 @@ def test_states_cannot_be_edited(staff: Client, world: World):
     assert Instance.objects.get(pk=world.instance.pk).name == "one"
 
 
-def test_se16_no_page_shows_a_secret(staff: Client, world: World):
+def test_se_16_no_page_shows_a_secret(staff: Client, world: World):
     Instance.objects.update(user_data="c2VjcmV0", ssh_key="ssh-rsa secret")
     IdempotencyKey.objects.create(
         namespace=world.owner, key="i", path="/x", body_digest="d", status=200, answer={"a": "secret answer"}
@@ -157,7 +157,7 @@ def test_deleting_networks_is_an_operation(staff: Client, world: World):
 
 
 @pytest.mark.django_db
-def test_se17_periodic_tasks_are_our_reconcilers_and_nothing_else():
+def test_se_17_periodic_tasks_are_our_reconcilers_and_nothing_else():
     interval = IntervalSchedule.objects.create(every=10, period="seconds")
     asked = {"name": "mine", "interval": interval.pk, "enabled": True}
     known = task_name(next(iter(RECONCILERS)))
@@ -169,7 +169,7 @@ def test_se17_periodic_tasks_are_our_reconcilers_and_nothing_else():
     assert (row.args, row.kwargs, row.queue) == ("[]", "{}", None)
 
 
-def test_se17_the_form_changes_a_period(staff: Client, world: World):
+def test_se_17_the_form_changes_a_period(staff: Client, world: World):
     interval = IntervalSchedule.objects.create(every=10, period="seconds")
     other = IntervalSchedule.objects.create(every=20, period="seconds")
     name = next(iter(RECONCILERS))

@@ -28,7 +28,7 @@ def test_a_key_gives_a_token_that_opens_the_door(world: World):
     assert Person(told["access_token"]).get("/instances").status_code == 200
 
 
-def test_se16_the_token_says_who_and_for_how_long(world: World, settings: Any):
+def test_se_16_the_token_says_who_and_for_how_long(world: World, settings: Any):
     token = get_token("owner", SECRET).json()["access_token"]
     claims = jwt.decode(token, settings.AUTH_SECRET, algorithms=["HS256"])
     assert claims["sub"] == "owner/k"
@@ -83,7 +83,7 @@ def forged(settings: Any, **changes: Any) -> str:
     ],
     ids=str,
 )
-def test_se16_another_token_is_401_with_a_challenge(world: World, settings: Any, changes: dict[str, Any]):
+def test_se_16_another_token_is_401_with_a_challenge(world: World, settings: Any, changes: dict[str, Any]):
     answer = Person(forged(settings, **changes)).get("/instances")
     assert answer.status_code == 401
     assert answer["WWW-Authenticate"].startswith("Bearer")
@@ -95,7 +95,7 @@ def test_a_malformed_header_is_401(world: World, header: str):
     assert Client().get("/instances", HTTP_AUTHORIZATION=header).status_code == 401
 
 
-def test_au1_rotation_keeps_the_uuid_and_ends_the_old_tokens(owner: Person, world: World):
+def test_au_1_rotation_keeps_the_uuid_and_ends_the_old_tokens(owner: Person, world: World):
     before = Key.objects.get(namespace=world.owner)
     Key.objects.filter(pk=before.pk).update(expires_at=FromNow(3600))
     assert owner.put("/auth/namespaces/owner/keys", {"key_name": "k", "key": "new"}).json() == "k"
@@ -108,7 +108,7 @@ def test_au1_rotation_keeps_the_uuid_and_ends_the_old_tokens(owner: Person, worl
     assert get_token("owner", "new").status_code == 200
 
 
-def test_au2_one_query_proves_a_token(owner: Person):
+def test_au_2_one_query_proves_a_token(owner: Person):
     with CaptureQueriesContext(
         connection,
     ) as asked:
@@ -120,13 +120,13 @@ def test_au2_one_query_proves_a_token(owner: Person):
         assert {row[3] for row in cursor.fetchall()} == {"const"}, "a point read by unique indexes"
 
 
-def test_au3_an_expired_key_neither_gives_nor_keeps_a_token(owner: Person, world: World):
+def test_au_3_an_expired_key_neither_gives_nor_keeps_a_token(owner: Person, world: World):
     Key.objects.filter(namespace=world.owner).update(expires_at=FromNow(-1))
     assert owner.get("/instances").status_code == 401
     assert get_token("owner", SECRET).status_code == 401
 
 
-def test_au3_a_token_does_not_outlive_its_key(world: World):
+def test_au_3_a_token_does_not_outlive_its_key(world: World):
     Key.objects.filter(namespace=world.owner).update(expires_at=FromNow(60))
     assert 50 <= get_token("owner", SECRET).json()["expires_in"] <= 60
 
@@ -149,12 +149,12 @@ def test_a_deleted_namespace_has_no_tokens(world: World, system: Person):
         ("n" * 65, "s", 400),
     ],
 )
-def test_au4_reserved_names_and_secrets(owner: Person, name: str, secret: str, status: int):
+def test_au_4_reserved_names_and_secrets(owner: Person, name: str, secret: str, status: int):
     answer = owner.post("/auth/namespaces/owner/keys", {"key_name": name, "key": secret})
     assert answer.status_code == status
 
 
-def test_au5_a_generated_secret_is_shown_once_and_works(owner: Person):
+def test_au_5_a_generated_secret_is_shown_once_and_works(owner: Person):
     answer = owner.post("/auth/namespaces/owner/keys", {"key_name": "made"}, idempotency_key="again")
     secret = answer.json()["key"]
     assert answer["Cache-Control"] == "no-store"
@@ -166,14 +166,14 @@ def test_au5_a_generated_secret_is_shown_once_and_works(owner: Person):
     assert not IdempotencyKey.objects.exists()
 
 
-def test_au5_a_damaged_secret_is_refused_before_bcrypt(world: World, monkeypatch: pytest.MonkeyPatch):
+def test_au_5_a_damaged_secret_is_refused_before_bcrypt(world: World, monkeypatch: pytest.MonkeyPatch):
     secret = keys.generate_secret()
     damaged = secret[:-1] + ("0" if secret[-1] != "0" else "1")
     monkeypatch.setattr(keys, "_fits", lambda *_: pytest.fail("bcrypt was asked"))
     assert get_token("owner", damaged).status_code == 401
 
 
-def test_au7_the_last_lasting_key_of_system_stays(system: Person):
+def test_au_7_the_last_lasting_key_of_system_stays(system: Person):
     assert system.delete("/auth/namespaces/system/keys/k").status_code == 403
     assert system.post("/auth/namespaces/system/keys", {"key_name": "two", "key": "s"}).status_code == 200
     assert system.delete("/auth/namespaces/system/keys/k").status_code == 200
@@ -186,7 +186,7 @@ def test_long_and_odd_secrets_differ_where_bcrypt_would_not(owner: Person):
     assert get_token("owner", long).status_code == 200
 
 
-def test_se16_keys_are_names_only(owner: Person):
+def test_se_16_keys_are_names_only(owner: Person):
     for path in ("/auth/namespaces/owner", "/auth/namespaces/owner/keys"):
         text = owner.get(path).content.decode()
         assert '"k"' in text
@@ -220,7 +220,7 @@ def test_a_namespace_with_things_in_it_stays(system: Person):
     assert Namespace.objects.get(name="owner").state == "created"
 
 
-def test_au11_hc22_an_outage_is_503_and_never_401_or_404(owner: Person, monkeypatch: pytest.MonkeyPatch):
+def test_au_11_hc_22_an_outage_is_503_and_never_401_or_404(owner: Person, monkeypatch: pytest.MonkeyPatch):
     def gone(*_: Any, **__: Any) -> Any:
         raise OperationalError(2002, "Can't connect to server")
 
@@ -288,7 +288,7 @@ def test_the_login_page_leads_nowhere_else(world: World):
     assert answer["Location"] == "/docs/"
 
 
-def test_au10_what_happens_to_keys_is_told_without_the_secret(owner: Person, world: World):
+def test_au_10_what_happens_to_keys_is_told_without_the_secret(owner: Person, world: World):
     owner.post("/auth/namespaces/owner/keys", {"key_name": "two", "key": "hush"})
     owner.delete("/auth/namespaces/owner/keys/two")
     owner.post("/auth/namespaces/owner/trust", {"external_namespace": "other"})
@@ -301,5 +301,5 @@ def test_au10_what_happens_to_keys_is_told_without_the_secret(owner: Person, wor
     assert b"hush" not in told.content
 
 
-def test_au4_a_generated_key_has_no_reserved_name_either(owner: Person):
+def test_au_4_a_generated_key_has_no_reserved_name_either(owner: Person):
     assert owner.post("/auth/namespaces/owner/keys", {"key_name": "service_key_1"}).status_code == 403

@@ -213,7 +213,7 @@ def all_rows() -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[1]} {row[2]} {row[5] or row[3]}"[:90])
-def test_iv1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
+def test_iv_1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
     who, method, path, body, status, error = row
     names = {
         "INSTANCE": world.instance,
@@ -242,5 +242,5 @@ def test_iv1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
     assert all_rows() == before
 
 
-def test_iv1_the_table_is_long_enough():
+def test_iv_1_the_table_is_long_enough():
     assert len(ROWS) >= 60

@@ -70,7 +70,7 @@ def test_a_console_is_read_and_cleared(node: Node, layout: Layout):
     assert read_console(node, instance, -1) == b""
 
 
-def test_se5_a_ticket_of_another_key_opens_nothing(node: Node):
+def test_se_5_a_ticket_of_another_key_opens_nothing(node: Node):
     node.credential.signing_key = "another"
     with pytest.raises(NodeUnreachable):
         open_blob(node, uuid.uuid4(), 0, 1)

@@ -38,7 +38,7 @@ def test_windows_of_a_blob(owner: Person, world: World, query: str, expected: by
     assert answer.getvalue() == expected
 
 
-def test_rp1_the_first_byte_passes_before_the_last_is_read(owner: Person, world: World, node_bytes: FakeBytes):
+def test_rp_1_the_first_byte_passes_before_the_last_is_read(owner: Person, world: World, node_bytes: FakeBytes):
     big = make_blob(world.node, size=2_000_000)
     make_artifact(world.owner, "big", big)
     node_bytes.blobs[str(big.uuid)] = bytes(2_000_000)
@@ -50,20 +50,20 @@ def test_rp1_the_first_byte_passes_before_the_last_is_read(owner: Person, world:
     assert len(first) + sum(len(part) for part in parts) == 2_000_000
 
 
-def test_rp2_the_next_holder_is_asked_when_one_fails(owner: Person, world: World):
+def test_rp_2_the_next_holder_is_asked_when_one_fails(owner: Person, world: World):
     dead = make_node("dead", 9)
     BlobLocation.objects.create(blob=world.blob, node=dead)
     assert owner.get(f"/blobs/{world.blob.uuid}/data").getvalue() == WHOLE
 
 
-def test_rp2_inactive_nodes_are_not_asked(owner: Person, world: World, node_bytes: FakeBytes):
+def test_rp_2_inactive_nodes_are_not_asked(owner: Person, world: World, node_bytes: FakeBytes):
     Node.objects.update(state=State.MISSING)
     answer = owner.get(f"/blobs/{world.blob.uuid}/data")
     assert answer.status_code == 503
     assert node_bytes.asked == []
 
 
-def test_hc22_no_answering_holder_is_503_and_never_404(owner: Person, world: World, node_bytes: FakeBytes):
+def test_hc_22_no_answering_holder_is_503_and_never_404(owner: Person, world: World, node_bytes: FakeBytes):
     for refusal in (401, 404, 500):
         node_bytes.refuse = refusal
         assert owner.get(f"/blobs/{world.blob.uuid}/data").status_code == 503
@@ -87,7 +87,7 @@ def test_a_checksum_finds_what_the_caller_may_read(owner: Person, other: Person,
     assert owner.get(f"/blobs/{world.blob.uuid}/checksum/sha512").json() == SHA512
 
 
-def test_se11_a_shared_artifact_shows_its_blob(other: Person, world: World):
+def test_se_11_a_shared_artifact_shows_its_blob(other: Person, world: World):
     hidden, shown = make_blob(world.node), make_blob(world.node)
     make_artifact(world.system, "hidden", hidden)
     make_artifact(world.system, "shown", shown, shared=True)
@@ -127,7 +127,7 @@ def test_two_writers_of_one_upload_do_not_both_win(owner: Person, world: World, 
     assert owner.post(f"/upload/{world.upload.uuid}", b"late").status_code == 409
 
 
-def test_se12_a_namespace_has_so_many_uploads_and_no_more(owner: Person, settings: Any):
+def test_se_12_a_namespace_has_so_many_uploads_and_no_more(owner: Person, settings: Any):
     settings.NAMESPACE_MAX_UPLOADS = 2
     assert owner.post("/upload").status_code == 200
     answer = owner.post("/upload")

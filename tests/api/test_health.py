@@ -33,12 +33,12 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> Checker:
     return checker
 
 
-def test_hc1_livez_asks_nothing():
+def test_hc_1_livez_asks_nothing():
     answer = Client().get("/livez")
     assert (answer.status_code, answer.content) == (200, b"ok")
 
 
-def test_hc2_readyz_and_healthz_are_one(steady: Checker):
+def test_hc_2_readyz_and_healthz_are_one(steady: Checker):
     for path in ("/readyz", "/healthz"):
         assert (Client().get(path).status_code, Client().get(path).content) == (503, b"not ready")
     steady.look()
@@ -46,7 +46,7 @@ def test_hc2_readyz_and_healthz_are_one(steady: Checker):
         assert (Client().get(path).status_code, Client().get(path).content) == (200, b"ready")
 
 
-def test_hc3_probes_are_plain_and_tell_nothing(steady: Checker, caplog: pytest.LogCaptureFixture):
+def test_hc_3_probes_are_plain_and_tell_nothing(steady: Checker, caplog: pytest.LogCaptureFixture):
     steady.look()
     for path in ("/livez", "/readyz", "/healthz"):
         answer = Client().get(path, HTTP_AUTHORIZATION="Bearer nonsense", HTTP_HOST="10.1.2.3")
@@ -59,7 +59,7 @@ def test_hc3_probes_are_plain_and_tell_nothing(steady: Checker, caplog: pytest.L
     ] == []
 
 
-def test_hc4_a_probe_does_no_io(steady: Checker, monkeypatch: pytest.MonkeyPatch):
+def test_hc_4_a_probe_does_no_io(steady: Checker, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a probe must not do this")
 
@@ -74,7 +74,7 @@ def test_hc4_a_probe_does_no_io(steady: Checker, monkeypatch: pytest.MonkeyPatch
         assert answer_livez(request).status_code == 200
 
 
-def test_hc5_a_second_start_does_nothing_and_another_process_starts_anew(monkeypatch: pytest.MonkeyPatch):
+def test_hc_5_a_second_start_does_nothing_and_another_process_starts_anew(monkeypatch: pytest.MonkeyPatch):
     looked = threading.Event()
     checker = Checker(looked.set, period=60)
     before = threading.active_count()
@@ -89,7 +89,7 @@ def test_hc5_a_second_start_does_nothing_and_another_process_starts_anew(monkeyp
     checker.stop()
 
 
-def test_hc6_not_ready_before_the_first_success():
+def test_hc_6_not_ready_before_the_first_success():
     readiness = Readiness(Clock())
     assert not readiness.is_ready
     readiness.failed()
@@ -98,7 +98,7 @@ def test_hc6_not_ready_before_the_first_success():
     assert readiness.is_ready
 
 
-def test_hc7_two_failures_are_forgiven_the_third_is_not_one_success_restores():
+def test_hc_7_two_failures_are_forgiven_the_third_is_not_one_success_restores():
     readiness = Readiness(Clock())
     readiness.succeeded()
     seen = []
@@ -110,7 +110,7 @@ def test_hc7_two_failures_are_forgiven_the_third_is_not_one_success_restores():
     assert readiness.is_ready
 
 
-def test_hc8_an_old_mark_is_not_ready():
+def test_hc_8_an_old_mark_is_not_ready():
     clock = Clock()
     readiness = Readiness(clock)
     readiness.succeeded()
@@ -120,7 +120,7 @@ def test_hc8_an_old_mark_is_not_ready():
     assert not readiness.is_ready
 
 
-def test_hc23_any_failure_of_the_check_counts_and_the_thread_lives():
+def test_hc_23_any_failure_of_the_check_counts_and_the_thread_lives():
     answers = iter([RuntimeError("x"), OSError("y"), KeyError("z")])
 
     def fails() -> None:
@@ -133,7 +133,7 @@ def test_hc23_any_failure_of_the_check_counts_and_the_thread_lives():
 
 
 @pytest.mark.django_db
-def test_hc15_the_check_is_one_question_to_the_database(monkeypatch: pytest.MonkeyPatch):
+def test_hc_15_the_check_is_one_question_to_the_database(monkeypatch: pytest.MonkeyPatch):
     ask_database()
     monkeypatch.setitem(connections["default"].settings_dict["OPTIONS"], "unix_socket", "/nowhere")
     with pytest.raises(Exception, match="2002"):

@@ -64,7 +64,7 @@ def wait_until_ready(address: str, log: Path) -> None:
     pytest.fail(log.read_text()[-3000:])
 
 
-def test_by8_hc5_both_processes_serve_their_own_addresses(transactional_db: None, tmp_path: Path):
+def test_by_8_hc_5_both_processes_serve_their_own_addresses(transactional_db: None, tmp_path: Path):
     SchemaVersion.objects.create(id=1, version=VERSION, compatible_since=COMPATIBLE_SINCE)
     logs = tmp_path / "api.log", tmp_path / "internal.log"
     with process("sfweb.wsgi", logs[0]) as (api, metrics), process("sfweb.wsgi_internal", logs[1]) as (internal, _):

@@ -16,7 +16,7 @@ def line(message: str, *arguments: Any, **extra: Any) -> dict[str, Any]:
     return json.loads(text)
 
 
-def test_lg1_one_object_a_line():
+def test_lg_1_one_object_a_line():
     told = line("two\nlines %s", 1, number=5)
     assert told["message"] == "two\nlines 1"
     assert told["number"] == 5
@@ -50,12 +50,12 @@ def test_the_request_and_the_operation_are_named():
     ],
     ids=str,
 )
-def test_se16_secrets_are_masked(extra: dict[str, Any]):
+def test_se_16_secrets_are_masked(extra: dict[str, Any]):
     assert "hush" not in json.dumps(line("m", **extra))
     assert logs.MASK in json.dumps(line("m", **extra))
 
 
-def test_se16_secrets_in_messages_and_tracebacks_are_masked():
+def test_se_16_secrets_in_messages_and_tracebacks_are_masked():
     assert "hush" not in line("connect mysql://user:hush@host/db")["message"]
     try:
         raise RuntimeError("Bearer hush")

@@ -79,7 +79,7 @@ def test_cancelling_a_waiting_operation_ends_it(owner: Person, world: World):
     assert owner.delete(f"/operations/{world.operation.uuid}").status_code == 409
 
 
-def test_co20_the_clients_words(owner: Person, world: World):
+def test_co_20_the_clients_words(owner: Person, world: World):
     view = owner.get(f"/clusteroperations/instance_create/{world.operation.uuid}").json()
     assert view["state"] == "queued"
     assert view["operation_type"] == "instance_create"
@@ -94,7 +94,7 @@ def test_co20_the_clients_words(owner: Person, world: World):
         assert owner.get(f"/clusteroperations/instance_create/{world.operation.uuid}").json()["state"] == theirs
 
 
-def test_co20_operations_of_a_target_by_body_or_query(owner: Person, other: Person, world: World):
+def test_co_20_operations_of_a_target_by_body_or_query(owner: Person, other: Person, world: World):
     asked = {"target_object_type": "instance", "target_uuid": str(world.instance.uuid)}
     query = "&".join(f"{name}={value}" for name, value in asked.items())
     by_body, by_query = owner.get("/clusteroperations", asked), owner.get(f"/clusteroperations?{query}")
@@ -103,7 +103,7 @@ def test_co20_operations_of_a_target_by_body_or_query(owner: Person, other: Pers
     assert other.get("/clusteroperations", asked).json() == []
 
 
-def test_co20_the_chain_is_everything_it_depends_on(owner: Person, world: World):
+def test_co_20_the_chain_is_everything_it_depends_on(owner: Person, world: World):
     shared, foreign, unrelated = (
         many(world, 1, namespace=None)[0],
         many(world, 1, namespace=world.other)[0],
@@ -116,14 +116,14 @@ def test_co20_the_chain_is_everything_it_depends_on(owner: Person, world: World)
     assert chain == [str(shared.uuid), str(world.operation.uuid)]
 
 
-def test_co5_cv1_an_operation_that_only_looks_is_no_last_operation(owner: Person, world: World):
+def test_co_5_cv_1_an_operation_that_only_looks_is_no_last_operation(owner: Person, world: World):
     looking = many(world, 1, observational=True)[0]
     looking.targets.create(target_type="instance", target_uuid=world.instance.uuid)
     view = owner.get(f"/instances/{world.instance.uuid}").json()
     assert view["last_cluster_operation"]["op_uuid"] == str(world.operation.uuid)
 
 
-def test_cv2_pending_ends_with_the_last_open_one(owner: Person, world: World):
+def test_cv_2_pending_ends_with_the_last_open_one(owner: Person, world: World):
     assert owner.get(f"/instances/{world.instance.uuid}").json()["has_pending_operations"] is True
     Operation.objects.update(state=OperationState.SUCCEEDED)
     assert owner.get(f"/instances/{world.instance.uuid}").json()["has_pending_operations"] is False

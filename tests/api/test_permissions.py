@@ -53,6 +53,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (INST, "get"): ("owner", None),
     (INST, "delete"): ("owner", None),
     (f"{INST}/interfaces", "get"): ("owner", None),
+    (f"{INST}/console", "post"): ("owner", {}),
     (f"{INST}/consoledata", "get"): ("owner", None),
     (f"{INST}/consoledata", "delete"): ("owner", None),
     (f"{INST}/rebootsoft", "post"): ("owner", None),
@@ -171,12 +172,12 @@ def address(world: World, route: str) -> str:
     return f"/{route}"
 
 
-def test_se18_every_address_has_its_row():
+def test_se_18_every_address_has_its_row():
     assert served() == set(MATRIX)
 
 
 @pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
-def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
+def test_se_18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
     word, body = MATRIX[route, method]
     text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid)}
     if isinstance(body, dict):
@@ -202,7 +203,7 @@ def test_se18_who_may(route: str, method: str, world: World, node_bytes: FakeByt
             assert answer.json()["status"] == answer.status_code
 
 
-def test_iv1_every_verb_checks_its_input():
+def test_iv_1_every_verb_checks_its_input():
     """A verb without `@takes` would accept anything."""
     loose = []
     for pattern in get_resolver().url_patterns[-1].url_patterns:

@@ -73,7 +73,7 @@ def test_null_is_absent(owner: Person):
 
 
 @pytest.mark.parametrize("said", [False, "false", "False", "0", 0, "no"])
-def test_iv1_text_that_says_false_is_false(owner: Person, said: Any):
+def test_iv_1_text_that_says_false_is_false(owner: Person, said: Any):
     assert owner.post("/instances", NEW | {"uefi": said}).json()["uefi"] is False
 
 

@@ -13,12 +13,12 @@ from sfweb.errors import Invalid
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "a-b", "x" * 63, "0"])
-def test_se13_hostnames(name: str):
+def test_se_13_hostnames(name: str):
     assert check_hostname(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a.b", "a_b", "a b", "x" * 64, "a\n", "é", "a/b", "a\x00", "../etc"])
-def test_se13_no_hostnames(name: str):
+def test_se_13_no_hostnames(name: str):
     with pytest.raises(Invalid, match=r"^here: "):
         check_hostname(name, "here")
 
@@ -41,7 +41,7 @@ def test_key_names_and_labels_have_no_slash():
         "http://[2001:4860:4860::8888]/a",
     ],
 )
-def test_se8_addresses_that_images_come_from(url: str):
+def test_se_8_addresses_that_images_come_from(url: str):
     assert check_image_url(url, []) == url
 
 
@@ -70,13 +70,13 @@ def test_se8_addresses_that_images_come_from(url: str):
         ("http://127.1/a", "fetch.forbidden"),
     ],
 )
-def test_se8_addresses_that_they_do_not(url: str, code: str):
+def test_se_8_addresses_that_they_do_not(url: str, code: str):
     with pytest.raises(Invalid) as refused:
         check_image_url(url, [])
     assert refused.value.code == code
 
 
-def test_se8_an_operator_may_allow_a_private_range():
+def test_se_8_an_operator_may_allow_a_private_range():
     assert check_image_url("http://10.1.2.3/a", ["10.1.0.0/16"])
     with pytest.raises(Invalid):
         check_image_url("http://10.2.2.3/a", ["10.1.0.0/16"])

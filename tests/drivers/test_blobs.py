@@ -65,7 +65,7 @@ def test_a_fetched_blob_is_read_only_and_knows_its_facts(store: Blobs, layout: L
 
 
 @pytest.mark.parametrize("known", [{"sha512": "00" * 64}, {"size": len(CONTENT) + 1}, {"size": 5}])
-def test_se5_other_content_than_is_known_is_refused_and_forgotten(
+def test_se_5_other_content_than_is_known_is_refused_and_forgotten(
     store: Blobs, layout: Layout, web: Served, known: dict[str, object]
 ) -> None:
     assert refusal(store, from_url(web, **known)) in ("fetch.checksum", "fetch.size")
@@ -83,7 +83,7 @@ def test_se5_other_content_than_is_known_is_refused_and_forgotten(
         (qcow2(size=2**50), "blob.unsafe"),
     ],
 )
-def test_se9_what_is_no_safe_image_does_not_stay(
+def test_se_9_what_is_no_safe_image_does_not_stay(
     store: Blobs, layout: Layout, web: Served, content: bytes, expected: str
 ) -> None:
     web.answers["/bad"] = (200, {}, content)
@@ -91,7 +91,7 @@ def test_se9_what_is_no_safe_image_does_not_stay(
     assert is_empty(layout)
 
 
-def test_en9_a_body_that_ends_early_is_transient(store: Blobs, layout: Layout, web: Served) -> None:
+def test_en_9_a_body_that_ends_early_is_transient(store: Blobs, layout: Layout, web: Served) -> None:
     web.answers["/short"] = (200, {"Content-Length": "5000"}, b"x" * 100)
     assert refusal(store, from_url(web, "/short")) == "fetch.short_body"
     assert is_empty(layout)
@@ -103,7 +103,7 @@ def test_a_body_of_unknown_length_is_taken_to_its_end(store: Blobs, web: Served)
     assert store.fetch(spec, spec.source, RecordingCall()).size == len(CONTENT)
 
 
-def test_en14_a_cancelled_fetch_leaves_nothing(store: Blobs, layout: Layout, web: Served) -> None:
+def test_en_14_a_cancelled_fetch_leaves_nothing(store: Blobs, layout: Layout, web: Served) -> None:
     assert refusal(store, from_url(web), RecordingCall(cancel_at=0)) == "cancelled"
     assert is_empty(layout)
 
@@ -117,7 +117,7 @@ def test_a_full_disk_is_said(store: Blobs, layout: Layout, web: Served, monkeypa
     assert is_empty(layout)
 
 
-def test_se5_a_copy_from_a_peer_uses_a_ticket_and_is_verified(store: Blobs, web: Served) -> None:
+def test_se_5_a_copy_from_a_peer_uses_a_ticket_and_is_verified(store: Blobs, web: Served) -> None:
     call = RecordingCall(ticket=(web.url("/image"), "ticket"))
     spec = blob_spec(source=BlobSource(peer="n2"), size=len(CONTENT), sha512=sha512(CONTENT))
     assert store.fetch(spec, spec.source, call).sha512 == sha512(CONTENT)

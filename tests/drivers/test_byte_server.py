@@ -88,7 +88,7 @@ def test_a_blob_that_is_not_there_or_shorter_is_said(door: Door, blob: str) -> N
     assert door.ask("GET", f"/blobs/{blob}", ticket).status_code == 404
 
 
-def test_se5_a_peer_copies_a_blob_through_this_door(door: Door, blob: str, tmp_path: Path) -> None:
+def test_se_5_a_peer_copies_a_blob_through_this_door(door: Door, blob: str, tmp_path: Path) -> None:
     other = Layout(tmp_path / "other")
     other.prepare()
     call = RecordingCall(ticket=(f"{door.base}/blobs/{blob}", door.ticket(blob, "read_blob")))
@@ -107,7 +107,7 @@ def test_se5_a_peer_copies_a_blob_through_this_door(door: Door, blob: str, tmp_p
         ((UPLOAD, "read_blob", KEY, 60), 403),
     ],
 )
-def test_se5_a_ticket_opens_one_verb_on_one_object_for_a_while(
+def test_se_5_a_ticket_opens_one_verb_on_one_object_for_a_while(
     door: Door, blob: str, ticket: tuple[str, str, str, float], status: int
 ) -> None:
     assert door.ask("GET", f"/blobs/{blob}", door.ticket(*ticket)).status_code == status
@@ -126,7 +126,7 @@ def test_se5_a_ticket_opens_one_verb_on_one_object_for_a_while(
     ],
 )
 @pytest.mark.parametrize("credential", ["", "Bearer", "Bearer x.y", "Basic abc", "Bearer \u00e9.\u00e9"])
-def test_se5_without_a_ticket_nothing_opens(door: Door, method: str, path: str, credential: str) -> None:
+def test_se_5_without_a_ticket_nothing_opens(door: Door, method: str, path: str, credential: str) -> None:
     headers = {"Authorization": credential.encode("latin-1")} if credential else {}
     answer = requests.request(method, f"{door.base}{path}", headers=headers, data=b"x", timeout=10)
     assert answer.status_code == 401

@@ -44,14 +44,14 @@ def test_a_failure_carries_status_and_complaint() -> None:
     assert caught.value.status == 7
 
 
-def test_en15_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
+def test_en_15_a_timeout_kills_the_whole_group(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     with pytest.raises(command.CommandTimeout):
         command.run(["sh", "-c", f"sleep 60 & echo $! > {note}; wait"], timeout=0.5)
     assert gone(pid_in(note))
 
 
-def test_en14_the_watch_can_end_it(tmp_path: Path) -> None:
+def test_en_14_the_watch_can_end_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
 
     def cancel() -> None:
@@ -62,7 +62,7 @@ def test_en14_the_watch_can_end_it(tmp_path: Path) -> None:
     assert gone(pid_in(note))
 
 
-def test_en15_a_command_dies_with_its_parent(tmp_path: Path) -> None:
+def test_en_15_a_command_dies_with_its_parent(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     program = (
         f"from nodeagent.drivers import command; command.run(['sh', '-c', 'echo $$ > {note}; sleep 60'], timeout=60)"
@@ -75,7 +75,7 @@ def test_en15_a_command_dies_with_its_parent(tmp_path: Path) -> None:
     assert gone(child)
 
 
-def test_se9_limits_are_set_before_the_command_runs() -> None:
+def test_se_9_limits_are_set_before_the_command_runs() -> None:
     limits = command.Limits(cpu_seconds=3, address_space=2**29, file_size=2**16)
     names = "CPU AS FSIZE CORE"
     script = f"import resource as r; print(*(r.getrlimit(getattr(r, 'RLIMIT_' + n))[0] for n in '{names}'.split()))"

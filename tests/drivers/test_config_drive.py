@@ -19,14 +19,14 @@ def two_cards() -> dict[str, Any]:
     return config_drive.network_data([first, second], [1450, 1550])
 
 
-def test_dn7_there_is_one_link_for_each_card_with_increasing_index_and_its_mtu() -> None:
+def test_dn_7_there_is_one_link_for_each_card_with_increasing_index_and_its_mtu() -> None:
     assert two_cards()["links"] == [
         {"id": "eth0", "type": "vif", "ethernet_mac_address": "02:00:00:00:00:01", "mtu": 1450},
         {"id": "eth1", "type": "vif", "ethernet_mac_address": "02:00:00:00:00:02", "mtu": 1550},
     ]
 
 
-def test_dn7_a_fixed_address_has_mask_and_route_and_a_leased_one_only_its_link() -> None:
+def test_dn_7_a_fixed_address_has_mask_and_route_and_a_leased_one_only_its_link() -> None:
     assert two_cards()["networks"] == [
         {
             "id": "network0",
@@ -41,7 +41,7 @@ def test_dn7_a_fixed_address_has_mask_and_route_and_a_leased_one_only_its_link()
     ]
 
 
-def test_dn5_name_servers_stand_once_at_the_top_level() -> None:
+def test_dn_5_name_servers_stand_once_at_the_top_level() -> None:
     assert two_cards()["services"] == [
         {"type": "dns", "address": "10.0.0.1"},
         {"type": "dns", "address": "192.0.2.53"},

@@ -7,7 +7,7 @@ from nodeagent.drivers import console_log
 MIB = 2**20
 
 
-def test_se10_a_log_is_cut_at_two_mib_and_the_newest_mib_is_kept(tmp_path: Path) -> None:
+def test_se_10_a_log_is_cut_at_two_mib_and_the_newest_mib_is_kept(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_bytes(b"old" + b"x" * MIB + b"y" * MIB)
     with log.open("ab") as guest:
@@ -20,7 +20,7 @@ def test_se10_a_log_is_cut_at_two_mib_and_the_newest_mib_is_kept(tmp_path: Path)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * MIB
 
 
-def test_se10_a_short_log_is_left_alone(tmp_path: Path) -> None:
+def test_se_10_a_short_log_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     assert console_log.trim(log) is False
     log.write_bytes(b"z" * 2 * MIB)

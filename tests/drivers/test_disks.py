@@ -65,7 +65,7 @@ def test_a_blob_that_is_no_image_carries_no_disk(layout: Layout) -> None:
     assert caught.value.code == "blob.not_an_image"
 
 
-def test_se9_a_disk_that_lies_outside_the_cache_is_never_started(layout: Layout) -> None:
+def test_se_9_a_disk_that_lies_outside_the_cache_is_never_started(layout: Layout) -> None:
     disks = Disks(layout)
     path = layout.disk(INSTANCE, "vda")
     path.parent.mkdir()
@@ -84,7 +84,7 @@ def test_users_of_a_blob_are_found(layout: Layout) -> None:
     assert (disks.users_of(BLOB), disks.users_of(NETWORK)) == ([INSTANCE], [])
 
 
-def test_en15_a_failure_leaves_nothing(layout: Layout) -> None:
+def test_en_15_a_failure_leaves_nothing(layout: Layout) -> None:
     layout.blob(BLOB).unlink()
     with pytest.raises(Exception, match="qemu-img"):
         Disks(layout).create(INSTANCE, disk_spec(), FACTS, RecordingCall())

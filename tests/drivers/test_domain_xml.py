@@ -50,7 +50,7 @@ def test_translation_and_kvm_differ_in_type_and_processor() -> None:
     assert fast.find("features/tcg") is None
 
 
-def test_se9_a_disk_names_its_whole_chain() -> None:
+def test_se_9_a_disk_names_its_whole_chain() -> None:
     disk = rendered().find("devices/disk")
     assert disk is not None
     assert found(disk, "source") == {"file": f"/state/instances/{INSTANCE}/vda.qcow2"}
@@ -82,7 +82,7 @@ def test_the_console_listens_on_loopback_and_is_logged() -> None:
 @pytest.mark.parametrize(
     ("spice", "wanted", "given"), [(True, "spice", "spice"), (True, "vnc", "vnc"), (False, "spice", "vnc")]
 )
-def test_se14_graphics_listen_on_the_mesh_address_with_a_password_that_is_over(
+def test_se_14_graphics_listen_on_the_mesh_address_with_a_password_that_is_over(
     spice: bool, wanted: str, given: str
 ) -> None:
     root = rendered(instance_spec(video=VideoSpec(protocol=wanted)), spice=spice)
@@ -93,7 +93,7 @@ def test_se14_graphics_listen_on_the_mesh_address_with_a_password_that_is_over(
     assert graphics["passwd"] != found(rendered(), "devices/graphics")["passwd"]
 
 
-def test_se14_nothing_listens_everywhere() -> None:
+def test_se_14_nothing_listens_everywhere() -> None:
     for protocol in ("spice", "vnc"):
         text = domain_xml.render(instance_spec(video=VideoSpec(protocol=protocol)), "", AROUND)
         assert "0.0.0.0" not in text and "::" not in text

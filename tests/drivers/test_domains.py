@@ -57,7 +57,7 @@ def test_a_stranger_is_not_counted(domains: Domains) -> None:
     assert domains.running() == {}
 
 
-def test_hc22_a_hypervisor_that_cannot_be_asked_is_no_absence(instance: str) -> None:
+def test_hc_22_a_hypervisor_that_cannot_be_asked_is_no_absence(instance: str) -> None:
     silent = Domains("qemu+unix:///system?socket=/nonexistent/libvirt-sock")
     questions = (lambda: silent.state(instance), silent.running, lambda: silent.stop(instance), silent.watch)
     for question in questions:
@@ -89,7 +89,7 @@ def test_a_domain_that_has_just_gone_is_tried_again(domains: Domains, instance: 
     assert caught.value.code == "domain.missing"
 
 
-def test_en13_events_say_what_happened_and_who_wanted_it(domains: Domains, instance: str) -> None:
+def test_en_13_events_say_what_happened_and_who_wanted_it(domains: Domains, instance: str) -> None:
     domains.watch()
     domains.start(instance, document(instance), paused=False)
     domains.suspend(instance)
@@ -100,7 +100,7 @@ def test_en13_events_say_what_happened_and_who_wanted_it(domains: Domains, insta
     assert {event.instance for event in seen} == {instance}
 
 
-def test_en13_a_shutdown_by_the_guest_is_told_from_one_by_the_host(domains: Domains, instance: str) -> None:
+def test_en_13_a_shutdown_by_the_guest_is_told_from_one_by_the_host(domains: Domains, instance: str) -> None:
     domains.watch()
     domains.start(instance, document(instance), paused=False)
     connection = libvirt.open(TEST_HYPERVISOR)

@@ -59,13 +59,13 @@ def code(url: str, policy: fetch.Policy = LOOPBACK) -> str:
         "2002:0a00:0001::1",
     ],
 )
-def test_se8_addresses_that_only_the_node_can_reach_are_forbidden(address: str) -> None:
+def test_se_8_addresses_that_only_the_node_can_reach_are_forbidden(address: str) -> None:
     with pytest.raises(Refused) as caught:
         fetch.Policy().require(ipaddress.ip_address(address))
     assert caught.value.code == "fetch.forbidden"
 
 
-def test_se8_public_addresses_and_allowed_ranges_pass_but_never_the_underlay() -> None:
+def test_se_8_public_addresses_and_allowed_ranges_pass_but_never_the_underlay() -> None:
     fetch.Policy().require(ipaddress.ip_address("93.184.216.34"))
     fetch.Policy().require(ipaddress.ip_address("2606:2800:220:1::1"))
     allowing = fetch.Policy(allow=[ipaddress.ip_network("10.0.0.0/8")], deny=[ipaddress.ip_network("10.9.0.0/16")])
@@ -74,7 +74,7 @@ def test_se8_public_addresses_and_allowed_ranges_pass_but_never_the_underlay() -
         allowing.require(ipaddress.ip_address("10.9.0.7"))
 
 
-def test_se8_one_bad_address_of_a_name_spoils_it_and_nothing_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_se_8_one_bad_address_of_a_name_spoils_it_and_nothing_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(host: str, port: int, **_: Any) -> list[Any]:
         return [(2, 1, 6, "", (address, port)) for address in ("93.184.216.34", "127.0.0.1")]
 
@@ -86,7 +86,7 @@ def test_se8_one_bad_address_of_a_name_spoils_it_and_nothing_is_connected(monkey
     assert code("http://two-faced.example/", fetch.Policy()) == "fetch.forbidden"
 
 
-def test_se8_the_connection_is_made_to_the_address_that_was_checked(
+def test_se_8_the_connection_is_made_to_the_address_that_was_checked(
     web: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -108,14 +108,14 @@ def test_se8_the_connection_is_made_to_the_address_that_was_checked(
     assert asked[0] == "images.example"
 
 
-def test_se8_every_hop_is_checked(web: Served) -> None:
+def test_se_8_every_hop_is_checked(web: Served) -> None:
     web.answers["/a"] = (302, {"Location": "http://169.254.169.254/secret"}, b"")
     assert code(web.url("/a")) == "fetch.forbidden"
     web.answers["/b"] = (302, {"Location": "file:///etc/shadow"}, b"")
     assert code(web.url("/b")) == "fetch.bad_url"
 
 
-def test_se8_five_redirects_are_followed_and_a_sixth_is_not(web: Served) -> None:
+def test_se_8_five_redirects_are_followed_and_a_sixth_is_not(web: Served) -> None:
     web.answers |= {f"/{n}": (301, {"Location": f"{n - 1}"}, b"") for n in range(1, 7)}
     web.answers["/0"] = (200, {}, b"here")
     assert body(web.url("/5")) == b"here"
@@ -134,7 +134,7 @@ def test_se8_five_redirects_are_followed_and_a_sixth_is_not(web: Served) -> None
         "x",
     ],
 )
-def test_se8_only_plain_http_urls(url: str) -> None:
+def test_se_8_only_plain_http_urls(url: str) -> None:
     assert code(url) == "fetch.bad_url"
 
 
@@ -151,19 +151,19 @@ def test_se8_only_plain_http_urls(url: str) -> None:
         (503, "fetch.server"),
     ],
 )
-def test_en9_what_a_status_means(web: Served, status: int, expected: str) -> None:
+def test_en_9_what_a_status_means(web: Served, status: int, expected: str) -> None:
     web.answers["/a"] = (status, {}, b"")
     assert code(web.url("/a")) == expected
 
 
-def test_en9_a_busy_server_says_when_to_come_back(web: Served) -> None:
+def test_en_9_a_busy_server_says_when_to_come_back(web: Served) -> None:
     web.answers["/a"] = (429, {"Retry-After": "7"}, b"")
     with pytest.raises(Retry) as caught:
         body(web.url("/a"))
     assert caught.value.after == 7.0
 
 
-def test_en9_no_name_and_no_server_are_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_en_9_no_name_and_no_server_are_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert code(f"http://127.0.0.1:{port}/") == "fetch.connect"
@@ -175,7 +175,7 @@ def test_en9_no_name_and_no_server_are_transient(monkeypatch: pytest.MonkeyPatch
     assert code("http://images.example/") == "fetch.dns"
 
 
-def test_en9_a_silent_server_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_en_9_a_silent_server_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "READ_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert code(f"http://127.0.0.1:{listener.getsockname()[1]}/") == "fetch.timeout"
@@ -214,7 +214,7 @@ def test_a_secure_url_asks_the_proxy_for_a_tunnel_to_the_name() -> None:
     assert heard[0].startswith(b"CONNECT images.example:443 ")
 
 
-def test_se5_a_peer_is_asked_with_the_ticket(web: Served) -> None:
+def test_se_5_a_peer_is_asked_with_the_ticket(web: Served) -> None:
     web.answers["/blobs/x"] = (200, {}, b"bytes")
     with fetch.opened_from_peer(web.url("/blobs/x"), "the-ticket") as opened:
         assert (opened.read(100), opened.length) == (b"bytes", 5)

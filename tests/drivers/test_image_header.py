@@ -28,7 +28,7 @@ def written(folder: Path, content: bytes) -> Path:
         b"LUKS\xba\xbe" + bytes(600),
     ],
 )
-def test_se9_an_image_that_reaches_out_or_is_encrypted_is_unsafe(tmp_path: Path, content: bytes) -> None:
+def test_se_9_an_image_that_reaches_out_or_is_encrypted_is_unsafe(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UnsafeImage):
         read_header(written(tmp_path, content))
     with pytest.raises(Refused) as caught:
@@ -37,7 +37,7 @@ def test_se9_an_image_that_reaches_out_or_is_encrypted_is_unsafe(tmp_path: Path,
 
 
 @pytest.mark.parametrize("backing", [b"/etc/shadow", b"nbd://192.0.2.1/secret", b"json:{}"])
-def test_se9_a_backing_file_is_refused(tmp_path: Path, backing: bytes) -> None:
+def test_se_9_a_backing_file_is_refused(tmp_path: Path, backing: bytes) -> None:
     path = written(tmp_path, qcow2(backing=backing))
     assert read_header(path).backing == backing.decode()
     with pytest.raises(Refused) as caught:
@@ -45,7 +45,7 @@ def test_se9_a_backing_file_is_refused(tmp_path: Path, backing: bytes) -> None:
     assert caught.value.code == "blob.unsafe"
 
 
-def test_se9_a_disk_above_the_ceiling_is_refused(tmp_path: Path) -> None:
+def test_se_9_a_disk_above_the_ceiling_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="above 1 GiB"):
         judge(written(tmp_path, qcow2(size=2**31)), 1)
 

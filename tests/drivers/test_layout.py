@@ -8,7 +8,7 @@ from nodeagent.drivers.layout import Layout, appearing
 from tests.node_specs import BLOB, INSTANCE
 
 
-def test_en15_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_en_15_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "target"
     with pytest.raises(RuntimeError), appearing(target, "t1") as temporary:
         temporary.write_text("half")
@@ -21,7 +21,7 @@ def test_en15_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert target.read_text() == "whole"
 
 
-def test_en15_the_sweep_takes_what_one_attempt_left(tmp_path: Path) -> None:
+def test_en_15_the_sweep_takes_what_one_attempt_left(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     layout.prepare()
     layout.instance(INSTANCE).mkdir()

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ real = pytest.mark.real
 def ask(node: Node, line: bytes) -> dict[str, object]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(node.directory / "nethelper.sock"))
-        connection.sendall(line + b"\n")
+        # Who may not ask is told so at once, perhaps before it has asked.
+        with suppress(BrokenPipeError):
+            connection.sendall(line + b"\n")
         answer: dict[str, object] = json.loads(connection.makefile().readline())
     return answer
 
@@ -46,11 +49,13 @@ def _as_user(user: int, node: Node) -> str:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setresuid(user, user, user)
-        document = ask(node, b'{"request":"Inventory","sent":0,"body":{}}')
-        error = document.get("error")
-        os.write(writer, str(error["errno"] if isinstance(error, dict) else document["answer"]).encode())
-        os._exit(0)
+        try:
+            os.setresuid(user, user, user)
+            document = ask(node, b'{"request":"Inventory","sent":0,"body":{}}')
+            error = document.get("error")
+            os.write(writer, str(error["errno"] if isinstance(error, dict) else document["answer"]).encode())
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     os.close(writer)
     with os.fdopen(reader) as answer:

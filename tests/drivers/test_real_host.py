@@ -88,7 +88,7 @@ def test_network_verbs_go_to_the_hand_on_the_net(host: RealHost) -> None:
     assert (host.ensure_network(network_spec()), host.remove_network(NETWORK, 7)) == ("ensured 100", "removed 7")
 
 
-def test_hc22_a_silent_hypervisor_makes_the_inventory_incomplete(host: RealHost, tmp_path: Path) -> None:
+def test_hc_22_a_silent_hypervisor_makes_the_inventory_incomplete(host: RealHost, tmp_path: Path) -> None:
     (tmp_path / "instances" / INSTANCE).mkdir()
     seen = host.inventory()
     assert seen.unreadable == ("instances", "br-vxlan-0000ff")
@@ -97,7 +97,7 @@ def test_hc22_a_silent_hypervisor_makes_the_inventory_incomplete(host: RealHost,
         host.domain(INSTANCE)
 
 
-def test_hc22_so_does_a_silent_net_and_an_unreadable_folder(host: RealHost, net: RecordingNet, tmp_path: Path) -> None:
+def test_hc_22_so_does_a_silent_net_and_an_unreadable_folder(host: RealHost, net: RecordingNet, tmp_path: Path) -> None:
     net.error = ConnectionRefusedError()
     (tmp_path / "blobs").rmdir()
     assert set(host.inventory().unreadable) == {"instances", "networks", "blobs"}
@@ -110,7 +110,7 @@ def test_a_blob_lives_here_from_upload_to_removal(host: RealHost, tmp_path: Path
     assert [host.remove_blob(BLOB), host.remove_blob(BLOB)] == ["removed", "unchanged"]
 
 
-def test_se8_loopback_is_no_place_to_fetch_from(host: RealHost) -> None:
+def test_se_8_loopback_is_no_place_to_fetch_from(host: RealHost) -> None:
     source = BlobSource(url="http://127.0.0.1:1/image")
     with pytest.raises(Refused) as caught:
         host.fetch_blob(blob_spec(source=source), source, RecordingCall())
@@ -138,13 +138,13 @@ def test_without_a_share_it_offers_the_machine_less_a_reserve(tmp_path: Path) ->
     assert 0 <= offered.disk_gb < shutil.disk_usage(tmp_path).total // 2**30
 
 
-def test_en15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:
+def test_en_15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:
     (tmp_path / "blobs" / f".{BLOB}.t1").touch()
     host.forget_attempt("t1")
     assert list((tmp_path / "blobs").iterdir()) == []
 
 
-def test_se10_every_console_log_is_held_to_its_limit(host: RealHost, tmp_path: Path) -> None:
+def test_se_10_every_console_log_is_held_to_its_limit(host: RealHost, tmp_path: Path) -> None:
     log = tmp_path / "instances" / INSTANCE / "console.log"
     log.parent.mkdir()
     log.write_bytes(bytes(3 * 2**20))
@@ -163,7 +163,7 @@ def test_the_mtu_is_read_from_the_kernel_and_absence_is_told() -> None:
     assert machine.device_mtu("no-such-device") is None
 
 
-def test_se8_the_underlay_is_read_from_the_routing_table(tmp_path: Path) -> None:
+def test_se_8_the_underlay_is_read_from_the_routing_table(tmp_path: Path) -> None:
     table = tmp_path / "route"
     table.write_text(
         "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n"

@@ -22,6 +22,7 @@ from lab.layout import REPOSITORY, Layout
 from lab.tree import Tree
 
 CACHE = Path(os.environ.get("STEADYFIST_TEST_CACHE", "/var/tmp/steadyfist-tests"))
+LOGS = CACHE / "e2e-logs"
 CLIENT = REPOSITORY / ".venv" / "bin" / "sf-client"
 TIME_SCALE = 0.2
 IMAGE = "sf://upload/system/tiny"
@@ -54,6 +55,10 @@ class Cloud:
         return subprocess.run(command, cwd=REPOSITORY, env=variables, capture_output=True, text=True, check=False)
 
     def close(self) -> None:
+        """Remove the lab; its logs are kept until the next one's, for whoever asks what went wrong."""
+        shutil.rmtree(LOGS, ignore_errors=True)
+        for folder in self.lab.run_dir.glob("**/log"):
+            shutil.copytree(folder, LOGS / folder.relative_to(self.lab.run_dir), dirs_exist_ok=True)
         self.make("clean")
         shutil.rmtree(self.lab.run_dir, ignore_errors=True)
 

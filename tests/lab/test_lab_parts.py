@@ -63,13 +63,15 @@ def test_the_proxy_refuses_what_is_no_request_to_one(head: bytes) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "198.18.0.1", "198.19.0.1", "10.0.0.1", "169.254.169.254"])
-def test_se8_the_proxy_leads_to_no_private_place(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_se_8_the_proxy_leads_to_no_private_place(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FETCH_ALLOW", raising=False)
     with pytest.raises(Refused):
         asyncio.run(proxy.checked_address(address, 80, proxy.policy()))
 
 
-def test_se8_what_an_operator_allows_is_let_through_but_never_the_cloud_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_se_8_what_an_operator_allows_is_let_through_but_never_the_cloud_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FETCH_ALLOW", "10.0.0.0/8,198.18.0.0/15")
     assert asyncio.run(proxy.checked_address("10.0.0.1", 80, proxy.policy())) == "10.0.0.1"
     with pytest.raises(Refused):

@@ -33,17 +33,17 @@ from sfweb.schema import COMPATIBLE_SINCE, VERSION, judge_server, require_curren
         (("5.7.1", "MyISAM", "latin1", "latin1_bin"), 4),
     ],
 )
-def test_by1_all_that_is_wrong_is_told_at_once(server: tuple[str, str, str, str], faults: int):
+def test_by_1_all_that_is_wrong_is_told_at_once(server: tuple[str, str, str, str], faults: int):
     assert len(judge_server(*server)) == faults
 
 
 @pytest.mark.django_db
-def test_by2_this_server_fits():
+def test_by_2_this_server_fits():
     assert server_faults(connection) == []
 
 
 @pytest.mark.django_db
-def test_by3_a_start_names_every_mismatch_and_the_command(monkeypatch: pytest.MonkeyPatch):
+def test_by_3_a_start_names_every_mismatch_and_the_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(schema.connections, "close_all", lambda: None)
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app IN ('sfweb', 'sessions')")
@@ -54,7 +54,7 @@ def test_by3_a_start_names_every_mismatch_and_the_command(monkeypatch: pytest.Mo
 
 
 @pytest.mark.django_db
-def test_en18_a_newer_schema_is_refused_only_beyond_compatible_since():
+def test_en_18_a_newer_schema_is_refused_only_beyond_compatible_since():
     from sfweb.models import SchemaVersion
 
     SchemaVersion.objects.create(id=1, version=VERSION + 1, compatible_since=COMPATIBLE_SINCE)
@@ -109,7 +109,7 @@ def run(environment: dict[str, str], *command: str) -> tuple[int, str]:
 
 
 @pytest.mark.real
-def test_by4_by5_rp5_from_an_empty_database_to_a_served_request(empty: dict[str, str]):
+def test_by_4_by_5_rp_5_from_an_empty_database_to_a_served_request(empty: dict[str, str]):
     """Two schema commands at once, one of which waits and does nothing; then everything runs as the user without DDL."""
     code, output = run(empty, "-c", "import sfweb.wsgi")
     assert code == 1
@@ -159,7 +159,7 @@ def bare(db: None, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr("sfweb.management.commands.bootstrap_cluster.require_current_schema", lambda: None)
 
 
-def test_rp6_every_step_has_its_row(bare: None, settings: Any):
+def test_rp_6_every_step_has_its_row(bare: None, settings: Any):
     settings.FLOATING_NETWORK, settings.FLOATING_GATEWAY = "192.168.30.0/24", "192.168.30.254"
     call_command("bootstrap_cluster", "--key-name", "first")
     assert set(BootstrapOperation.objects.values_list("name", flat=True)) == {
@@ -176,7 +176,7 @@ def test_rp6_every_step_has_its_row(bare: None, settings: Any):
     assert Duty.objects.exists()
 
 
-def test_rp7_a_second_run_changes_nothing(bare: None):
+def test_rp_7_a_second_run_changes_nothing(bare: None):
     call_command("bootstrap_cluster")
     key = Key.objects.get()
     call_command("bootstrap_cluster")
@@ -185,7 +185,7 @@ def test_rp7_a_second_run_changes_nothing(bare: None):
 
 
 @pytest.mark.parametrize("broken", ["_make_system", "_make_key", "_make_floating_network"])
-def test_rp7_a_crash_at_any_step_then_a_run_converges(bare: None, monkeypatch: pytest.MonkeyPatch, broken: str):
+def test_rp_7_a_crash_at_any_step_then_a_run_converges(bare: None, monkeypatch: pytest.MonkeyPatch, broken: str):
     from sfweb.management.commands import bootstrap_cluster
 
     real = getattr(bootstrap_cluster, broken)
@@ -203,14 +203,14 @@ def test_rp7_a_crash_at_any_step_then_a_run_converges(bare: None, monkeypatch: p
     assert Network.objects.count() == Key.objects.count() == 1
 
 
-def test_rp8_the_key_is_never_made_silently(bare: None, monkeypatch: pytest.MonkeyPatch):
+def test_rp_8_the_key_is_never_made_silently(bare: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SYSTEM_KEY")
     with pytest.raises(CommandError, match="the first key of the system namespace is needed"):
         call_command("bootstrap_cluster")
     assert not Key.objects.exists()
 
 
-def test_rp9_new_duties_are_added_on_every_run(bare: None):
+def test_rp_9_new_duties_are_added_on_every_run(bare: None):
     call_command("bootstrap_cluster")
     name = Duty.objects.order_by("name").first().name
     Duty.objects.filter(name=name).delete()

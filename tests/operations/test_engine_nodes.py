@@ -1,6 +1,8 @@
 """Nodes that fall silent, return, or are replaced; what inventories prove (EN-12, EN-13)."""
 
 import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from sftasks import sweep
 from sftasks.operations import instance_create, instance_delete, instance_power, node_delete
@@ -184,3 +186,46 @@ def test_a_node_that_reports_again_is_placeable_again(served):
     assert served.nodes[0].row.state == "missing"
     served.run(served.nodes[0].report)
     assert served.nodes[0].row.state == "created"
+
+
+def test_en_12_two_inventories_bring_instances_whose_disks_are_there_out_of_error(guest):
+    (guest.home.directory / "journal.sqlite").unlink()
+    guest.home.restart()
+    guest.run(guest.home.report)
+    call_command("accept_node", guest.home.name)
+    guest.run(guest.home.report, with_inventory=True)
+    assert Instance.objects.get(pk=guest.instance.pk).state == "error"
+    guest.run(guest.home.report, with_inventory=True)
+    assert Instance.objects.get(pk=guest.instance.pk).state == "created"
+    guest.run(node_objects.run)
+    guest.settle()
+    assert guest.findings() == []
+
+
+def test_en_12_no_new_disk_is_made_for_an_instance_that_lost_its_own(guest):
+    guest.home.host.stop_domain(str(guest.instance.pk))
+    guest.home.host.remove_instance_files(str(guest.instance.pk))
+    (guest.home.directory / "journal.sqlite").unlink()
+    guest.home.restart()
+    guest.run(guest.home.report)
+    call_command("accept_node", guest.home.name)
+    for _ in range(3):
+        guest.run(guest.home.report, with_inventory=True)
+        guest.run(node_objects.run)
+        guest.settle()
+    assert Instance.objects.get(pk=guest.instance.pk).state == "error"
+    assert guest.home.host.inventory().instances == {}
+
+
+def test_en_12_a_dead_nodes_residues_are_free_again(guest):
+    fall_silent(guest, guest.home)
+    guest.ask(instance_delete.request, guest.caller, guest.instance)
+    guest.run(sweep.sweep)
+    guest.run(sweep.sweep)
+    with pytest.raises(CommandError, match="differ"):
+        call_command("node_is_dead", guest.home.name, again="another")
+    call_command("node_is_dead", guest.home.name, again=guest.home.name)
+    assert NodeCapacity.objects.get(node_id=guest.home.pk).used_cpus == 0
+    assert not NodeObject.objects.filter(node_id=guest.home.pk).exists()
+    with pytest.raises(Gone):
+        enrolment.authenticate(guest.home.pk, guest.home.identity.secret)

@@ -24,7 +24,7 @@ PROVE = os.environ.get("PROVE") == "1"
 USERS = 4
 NETWORKS = 4
 CREATES = 40
-PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 1.5
 PROVE_CREATES = 66
 """For each user; with the deletes that makes 504 operations of users."""
 CALM_SECONDS = (0.5, 3.5)

@@ -125,11 +125,11 @@ def test_it_is_observed(host: RealHost) -> None:
     assert host.inventory().unreadable == ()
 
 
-def test_se10_the_console_is_logged(state: Path) -> None:
+def test_se_10_the_console_is_logged(state: Path) -> None:
     assert b"GUEST-READY" in (state / "instances" / INSTANCE / "console.log").read_bytes()
 
 
-def test_se14_graphics_listen_on_the_mesh_address_and_let_nobody_in(connection: libvirt.virConnect) -> None:
+def test_se_14_graphics_listen_on_the_mesh_address_and_let_nobody_in(connection: libvirt.virConnect) -> None:
     graphics = running(connection).find("devices/graphics")
     assert graphics is not None
     assert (graphics.get("type"), graphics.get("listen")) == ("spice", MESH_ADDRESS)
@@ -140,7 +140,7 @@ def test_se14_graphics_listen_on_the_mesh_address_and_let_nobody_in(connection: 
         socket.create_connection(("127.0.0.1", SPEC.vdi_port), timeout=5).close()
 
 
-def test_se15_a_graphics_password_is_given_for_a_while(host: RealHost, connection: libvirt.virConnect) -> None:
+def test_se_15_a_graphics_password_is_given_for_a_while(host: RealHost, connection: libvirt.virConnect) -> None:
     access = host.open_graphics(INSTANCE, 300)
     assert (access.protocol, access.address, access.port) == ("spice", MESH_ADDRESS, SPEC.vdi_port)
     document = connection.lookupByUUIDString(INSTANCE).XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE)
@@ -205,7 +205,7 @@ def test_a_blob_under_a_disk_is_not_removed(host: RealHost) -> None:
 
 
 @pytest.mark.parametrize(("hard", "boots"), [(True, 2), (False, 3)])
-def test_en8_a_reboot_boots_again_from_the_same_disk(host: RealHost, hard: bool, boots: int) -> None:
+def test_en_8_a_reboot_boots_again_from_the_same_disk(host: RealHost, hard: bool, boots: int) -> None:
     with console() as serial:
         reboot_instance.run(reboot_instance.Request(instance=INSTANCE, hard=hard), host, RecordingCall())
         serial.wait(f"GUEST-ROOTDISK boots={boots} ", BOOT_SECONDS)
@@ -235,7 +235,7 @@ def test_it_starts_paused_when_that_is_the_wish(host: RealHost) -> None:
     ensure(host, power=Power.ON)
 
 
-def test_en13_a_guest_that_shuts_itself_down_is_told_from_one_that_died(host: RealHost) -> None:
+def test_en_13_a_guest_that_shuts_itself_down_is_told_from_one_that_died(host: RealHost) -> None:
     with console() as serial:
         serial.wait("GUEST-READY", BOOT_SECONDS)
         serial.send("/sbin/shutdown\n")
@@ -244,7 +244,7 @@ def test_en13_a_guest_that_shuts_itself_down_is_told_from_one_that_died(host: Re
     assert host.domain(INSTANCE) is None
 
 
-def test_en13_a_killed_process_is_seen_as_crashed_and_started_again(host: RealHost) -> None:
+def test_en_13_a_killed_process_is_seen_as_crashed_and_started_again(host: RealHost) -> None:
     ensure(host)
     os.kill(qemu_pid(), signal.SIGKILL)
     assert end_heard(host) == "crashed"
@@ -260,7 +260,7 @@ def test_the_power_button_reaches_the_guest(host: RealHost, connection: libvirt.
     assert end_heard(host) == "guest"
 
 
-def test_se9_the_cached_image_was_never_written(image: Path, digest: str) -> None:
+def test_se_9_the_cached_image_was_never_written(image: Path, digest: str) -> None:
     assert hashlib.sha512(image.read_bytes()).hexdigest() == digest
     assert image.stat().st_mode & 0o777 == 0o444
 

@@ -1,0 +1,49 @@
+"""Tickets to an instance's serial console: one use, one minute, bound to the instance, never in a URL (SE-15)."""
+
+import hashlib
+import secrets
+
+from sfweb.domain import events
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import durable
+from sfweb.errors import NotReady, Unauthenticated
+from sfweb.models import ConsoleTicket, Instance
+from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.state import State
+
+TICKET_SECONDS = 60.0
+
+
+@durable
+def issue(caller: Caller, instance: Instance) -> str:
+    """A new ticket. Raises NotReady for an instance that has no console now."""
+    if instance.state != State.CREATED or instance.node_id is None or instance.console_port is None:
+        raise NotReady(f"instance {instance.name} is {instance.state}")
+    text = secrets.token_urlsafe(32)
+    ConsoleTicket.objects.create(
+        digest=_digest(text), instance=instance, issued_to=str(caller)[:128], expires_at=FromNow(TICKET_SECONDS)
+    )
+    return text
+
+
+@durable
+def redeem(text: str) -> Instance:
+    """The instance that the ticket opens; the second try, a late one and a made-up one raise Unauthenticated."""
+    good = ConsoleTicket.objects.filter(digest=_digest(text), used_at__isnull=True, expires_at__gt=UtcNow())
+    if good.update(used_at=UtcNow()) != 1:
+        raise Unauthenticated("the console ticket is wrong, used or too old")
+    ticket = ConsoleTicket.objects.select_related("instance__node__credential").get(digest=_digest(text))
+    instance = ticket.instance
+    if instance.state != State.CREATED or instance.node is None:
+        raise Unauthenticated("the instance has no console any more")
+    events.record("audit", "console opened", [("instance", instance.pk)], extra={"by": ticket.issued_to})
+    return instance
+
+
+def reap() -> int:
+    """Forget tickets that nobody can use any more."""
+    return ConsoleTicket.objects.filter(expires_at__lt=FromNow(-3600)).delete()[0]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""SE-16, SE-17: flower shows what runs where, changes nothing, and nothing secret is to be seen anywhere."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from tests.processes import (
+    BROKER_PASSWORD,
+    FLOWER_LOGIN,
+    FLOWER_PASSWORD,
+    SYSTEM_KEY,
+    Plane,
+    new_instance,
+    until,
+)
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+PLANTED = "planted-user-data-8f2c"
+SSH_KEY = "ssh-ed25519 planted-ssh-key-77aa"
+
+
+@pytest.fixture(scope="module")
+def shown(plane: Plane) -> Plane:
+    """The plane with flower having seen a guest with secrets be created on node3 and deleted."""
+    with plane.api() as client:
+        plane.clear(client)
+        body = new_instance("secretive", placed_on="node3", ssh_key=SSH_KEY)
+        body["user_data"] = base64.b64encode(PLANTED.encode()).decode()
+        made = client.ok("POST", "/instances", body)
+        until(lambda: client.ok("GET", f"/instances/{made['uuid']}")["state"] == "created", 20, "instance created")
+        until(lambda: "ensure_instance" in {task["name"] for task in tasks(plane).values()}, 20, "flower has seen it")
+        plane.clear(client)
+    return plane
+
+
+def ask(plane: Plane, method: str, path: str, **more: object) -> requests.Response:
+    login = tuple(FLOWER_LOGIN.split(":"))
+    return requests.request(method, f"http://127.0.0.1:{plane.flower_port}{path}", auth=login, timeout=10, **more)
+
+
+def tasks(plane: Plane) -> dict[str, dict]:
+    answer = ask(plane, "GET", "/api/tasks")
+    return answer.json() if answer.status_code == 200 else {}
+
+
+def test_se_17_flower_names_the_action_and_its_node(shown: Plane):
+    seen = [task for task in tasks(shown).values() if task["name"] == "ensure_instance"]
+    assert {task["worker"] for task in seen} == {"work@node3"}
+    assert all(task["args"].startswith("('instance:") for task in seen)
+
+
+def test_se_17_a_stranger_sees_nothing_and_an_operator_changes_nothing(shown: Plane):
+    assert requests.get(f"http://127.0.0.1:{shown.flower_port}/api/tasks", timeout=10).status_code == 401
+    task = next(iter(tasks(shown)))
+    for path in (f"/api/task/revoke/{task}", "/api/worker/shutdown/control@test", "/api/task/async-apply/x"):
+        assert ask(shown, "POST", path, json={"args": []}).status_code in (403, 404, 405), path
+
+
+def test_se_17_flowers_user_at_the_broker_puts_nothing_into_a_queue(shown: Plane):
+    with redis.Redis.from_url(shown.broker("flower", FLOWER_PASSWORD, shown.redis.port)) as flower:
+        for queue in ("control", "node.x", f"node.{shown.node_uuids[0]}"):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                flower.lpush(queue, "a message")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            flower.flushall()
+
+
+def test_se_16_nothing_secret_is_in_logs_flower_events_or_the_steps(shown: Plane):
+    """What was planted, every key and password, and every node's secret and signing key."""
+    secrets = {PLANTED, SSH_KEY, SYSTEM_KEY, BROKER_PASSWORD, FLOWER_PASSWORD, "app-secret", "schema-secret"}
+    secrets |= {base64.b64encode(PLANTED.encode()).decode(), shown.environment["SECRET_KEY"]}
+    for home in Path(shown.directory).glob("node[0-9]"):
+        identity = json.loads((home / "identity.json").read_text())
+        secrets |= {identity["secret"], identity["signing_key"], identity["broker_url"].split(":")[2].split("@")[0]}
+    places = {f"log of {name}": text for name, text in shown.logs().items()}
+    places["flower"] = json.dumps(tasks(shown))
+    places["events"] = str(shown.sql("SELECT message, extra FROM events"))
+    places["steps"] = str(shown.sql("SELECT request, outcome, reason FROM steps"))
+    places["operations"] = str(shown.sql("SELECT params, error_message FROM operations"))
+    assert "ensure_instance" in places["flower"] and "instance_create" in places["events"]
+    assert [(place, secret) for place, text in places.items() for secret in secrets if secret in text] == []
