@@ -125,7 +125,7 @@ def captured(plane: Plane, rows: Any, network: str, name: str) -> tuple[dict[str
     rows.execute("SET GLOBAL general_log = 0")
     rows.execute(
         "SELECT argument FROM mysql.general_log WHERE command_type = 'Query' AND thread_id ="
-        " (SELECT MAX(thread_id) FROM mysql.general_log WHERE argument LIKE 'INSERT INTO `instances`%')"
+        " (SELECT MAX(thread_id) FROM mysql.general_log WHERE argument LIKE 'INSERT INTO instances %')"
     )
     texts = [bytes(text).decode() if isinstance(text, bytes) else text for (text,) in rows.fetchall()]
     rows.execute("TRUNCATE mysql.general_log")

@@ -24,14 +24,15 @@ LIVING = (State.INITIAL, State.CREATED)
 def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operation]:
     """The network on the node and its guest known to the carrier; the operations that an instance there must wait for.
 
-    The network's row must be locked. Peers that learn of a new member get their operation too, but nobody waits for them.
+    The network must have been read under its lock. Peers that learn of a new member get their operation too, but nobody
+    waits for them.
     """
     is_new = wishes.want(node, "network", network.pk)
-    raised = {"router_generation": F("router_generation") + 1}
-    if is_new:
-        raised["mesh_generation"] = F("mesh_generation") + 1
-    Network.objects.filter(pk=network.pk).update(**raised)
-    network.refresh_from_db(fields=["mesh_generation", "router_generation"])
+    network.router_generation += 1
+    network.mesh_generation += is_new
+    Network.objects.filter(pk=network.pk).update(
+        router_generation=network.router_generation, mesh_generation=network.mesh_generation
+    )
     carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
     needed: list[Operation] = []
     for holder in wishes.holders("network", network.pk):

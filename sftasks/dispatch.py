@@ -6,7 +6,7 @@ report. Both carry the same signed message, and a copy repeats token and request
 
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +17,7 @@ from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
 from sftasks import celery, statements
 from sftasks.operation import PlannedStep, served
+from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
@@ -31,24 +32,25 @@ PUT_OFF_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def plan(operation: Operation, stage: int, steps: Sequence[PlannedStep], purpose: str = "do") -> None:
-    """Insert the stage's steps, still without requests."""
-    Step.objects.bulk_create(
-        [
-            Step(
-                operation=operation,
-                stage=stage,
-                purpose=purpose,
-                node_id=step.node,
-                action=step.action,
-                object_type=step.object_type,
-                object_uuid=step.object_uuid,
-                arguments=dict(step.arguments),
-                bulk=actions()[step.action].bulk,
-            )
-            for step in steps
-        ]
-    )
+def plan(operation: Operation, stages: Mapping[int, Sequence[PlannedStep]], purpose: str = "do") -> list[Step]:
+    """Insert the stages' steps, still without requests."""
+    rows = [
+        Step(
+            operation=operation,
+            stage=stage,
+            purpose=purpose,
+            node_id=step.node,
+            action=step.action,
+            object_type=step.object_type,
+            object_uuid=step.object_uuid,
+            arguments=dict(step.arguments),
+            bulk=actions()[step.action].bulk,
+        )
+        for stage, steps in stages.items()
+        for step in steps
+    ]
+    insert(rows)
+    return rows
 
 
 def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = None) -> int:

@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import F
 
 from nodeagent.wire import Outcome
 from sftasks import dispatch, outcomes, statements, undo
 from sftasks.operation import Ended, Kind, Wish, kinds
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
-from sfweb.domain.transactions import Again, durable, is_duplicate
+from sfweb.domain.rows import insert, insert_unless_taken
+from sfweb.domain.transactions import Again, durable
 from sfweb.errors import Conflict
 from sfweb.models import DependencyKind, Operation, OperationDependency, OperationTarget, Step
 from sfweb.models.fields import UtcNow
@@ -61,21 +62,13 @@ def submit(wish: Wish) -> Operation:
         observational=kind.observational,
         retry_of=wish.retry_of,
     )
-    try:
-        with transaction.atomic():
-            operation.save(force_insert=True)
-    except IntegrityError as error:
-        if is_duplicate(error):
-            raise Again from error
-        raise
-    OperationTarget.objects.bulk_create(
-        [
-            OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk)
-            for kind_of, pk in dict.fromkeys(wish.targets)
-        ]
-    )
+    if not insert_unless_taken(operation):
+        raise Again
+    targets = dict.fromkeys(wish.targets)
+    insert([OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk) for kind_of, pk in targets])
     _tell(operation, f"{kind.name} requested", targets=wish.targets)
-    after_commit(advance, operation.uuid)
+    operation.is_ours, operation.needed = True, set()
+    after_commit(_advance_if_free, operation)
     return operation
 
 
@@ -88,22 +81,27 @@ def remember(operation: Operation, **facts: Any) -> None:
 
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
     """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
-    known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))
+    known = operation.needed
+    if known is None:
+        known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))
     rows = {row.uuid: row for row in needs if row.uuid != operation.uuid and row.uuid not in known}
-    OperationDependency.objects.bulk_create(
-        [OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()]
-    )
+    insert([OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()])
+    operation.needed = known | set(rows)
+    operation.is_held = operation.is_held or any(row.is_ours for row in rows.values())
 
 
 @durable
 def advance(operation_uuid: UUID) -> None:
     """Bring one operation as far as it can go now. Harmless when repeated, at any time, by any process."""
-    operation = Operation.objects.select_for_update().filter(uuid=operation_uuid).first()
+    operation = statements.lock_operation(operation_uuid)
     if operation is None:
         return
-    if operation.state == OperationState.WAITING and not _start(operation):
-        return
-    _step_on(operation)
+    planned: list[Step] | None = None
+    if operation.state == OperationState.WAITING:
+        planned = _start(operation)
+        if planned is None:
+            return
+    _step_on(operation, planned)
 
 
 @durable
@@ -206,6 +204,7 @@ def _queued_key(kind: Kind, wish: Wish) -> str | None:
 def _join(waiting: Operation, wish: Wish) -> Operation:
     Operation.objects.filter(pk=waiting.pk).update(joined=F("joined") + 1)
     waiting.joined += 1
+    waiting.is_ours = True
     _tell(waiting, f"{waiting.kind} joined", extra={"by": str(wish.caller), "request_id": wish.caller.request_id})
     return waiting
 
@@ -221,46 +220,33 @@ def _supersede(wish: Wish) -> None:
             after_commit(advance, row.pk)
 
 
-def _start(operation: Operation) -> bool:
-    """Start a waiting operation if nothing holds it back. False when it goes on waiting, or has ended here instead."""
-    if not _dependencies_allow(operation) or _has_elder(operation):
-        return False
+def _advance_if_free(operation: Operation) -> None:
+    """After the commit of its `submit`: what waits for an operation of the same transaction is woken when that one ends."""
+    if not operation.is_held:
+        advance(operation.pk)
+
+
+def _start(operation: Operation) -> list[Step] | None:
+    """Start a waiting operation if nothing holds it back. None when it goes on waiting, or has ended here instead."""
+    if not _dependencies_allow(operation) or statements.has_elder(operation):
+        return None
     kind = kinds()[operation.kind]
     if kind.ready is not None and kind.ready(operation):
-        return False
-    key = None if kind.observational else operation.object_key
-    started = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING).filter(
-        Q(not_before__isnull=True) | Q(not_before__lte=UtcNow())
-    )
-    try:
-        with transaction.atomic():
-            if started.update(state=OperationState.RUNNING, running_key=key, queued_key=None, started_at=UtcNow()) != 1:
-                return False
-    except IntegrityError as error:
-        if is_duplicate(error):
-            return False
-        raise
-    operation.refresh_from_db()
-    for number, stage in enumerate(kind.stages(operation)):
-        dispatch.plan(operation, number, stage)
-    return True
+        return None
+    if not statements.start_operation(operation, None if kind.observational else operation.object_key):
+        return None
+    return dispatch.plan(operation, dict(enumerate(kind.stages(operation))))
 
 
 def _dependencies_allow(operation: Operation) -> bool:
-    for edge in OperationDependency.objects.filter(operation=operation).select_related("needs"):
-        if edge.needs.state in OPEN_OPERATION:
+    for need in statements.needs_of(operation.pk):
+        if need.state in OPEN_OPERATION:
             return False
-        if edge.kind == DependencyKind.DEPENDS_ON and edge.needs.state != OperationState.SUCCEEDED:
-            message = edge.needs.error_message or f"{edge.needs.kind} {edge.needs.state}"
+        if need.how == DependencyKind.DEPENDS_ON and need.state != OperationState.SUCCEEDED:
+            message = need.error_message or f"{need.kind} {need.state}"
             end(operation, OperationState.CANCELLED, "dependency.failed", message)
             return False
     return True
-
-
-def _has_elder(operation: Operation) -> bool:
-    """True when an older operation on the same object still waits for its turn or for a dependency (EN-6)."""
-    elders = Operation.objects.filter(object_key=operation.object_key, state=OperationState.WAITING)
-    return elders.filter(created_at__lt=operation.created_at).exclude(pk=operation.pk).exists()
 
 
 def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import IntegrityError, connection
 
+from sfweb.domain.transactions import is_duplicate
 from sfweb.models import Node, NodeCredential, Operation, Step
 from sfweb.models.state import OPEN_STEP, OperationState
 
@@ -25,6 +26,15 @@ class Progress(NamedTuple):
     last_stage: int
 
 
+class Need(NamedTuple):
+    """An operation that another waits for: how it waits, and how the needed one stands."""
+
+    how: str
+    state: str
+    kind: str
+    error_message: str
+
+
 class Door(NamedTuple):
     """A node as one statement found it. `sent`: how many steps are in flight to its two queues, by `bulk` (EN-10)."""
 
@@ -37,6 +47,49 @@ def lock_operation_of(token: str, node: UUID) -> Operation | None:
     """The operation of the node's step with this token, locked."""
     sql = "SELECT * FROM operations WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
     return next(iter(Operation.objects.raw(sql + FOR_UPDATE, [token, str(node)])), None)
+
+
+def lock_operation(operation: UUID) -> Operation | None:
+    return next(
+        iter(Operation.objects.raw(f"SELECT * FROM operations WHERE uuid = %s{FOR_UPDATE}", [str(operation)])), None
+    )
+
+
+def start_operation(operation: Operation, running_key: str | None) -> bool:
+    """From waiting to running, if its time has come and no other runs with that key. Under the operation's lock."""
+    sql = (
+        "UPDATE operations SET state = 'running', running_key = %s, queued_key = NULL, started_at = UTC_TIMESTAMP(6)"
+        " WHERE uuid = %s AND state = 'waiting' AND (not_before IS NULL OR not_before <= UTC_TIMESTAMP(6))"
+    )
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(sql, [running_key, str(operation.pk)])
+        except IntegrityError as error:
+            if is_duplicate(error):  # MariaDB undoes only this statement
+                return False
+            raise
+        started = bool(cursor.rowcount == 1)
+    if started:
+        operation.state, operation.running_key, operation.queued_key = OperationState.RUNNING, running_key, None
+    return started
+
+
+def needs_of(operation: UUID) -> list[Need]:
+    """What an operation waits for, or has waited for."""
+    sql = (
+        "SELECT edge.kind, needed.state, needed.kind, needed.error_message FROM operation_dependencies edge"
+        " JOIN operations needed ON needed.uuid = edge.needs_id WHERE edge.operation_id = %s"
+    )
+    return [Need(*row) for row in _rows(sql, [str(operation)])]
+
+
+def has_elder(operation: Operation) -> bool:
+    """True when an older operation on the same object still waits for its turn or for a dependency (EN-6)."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM operations elder JOIN operations mine ON mine.uuid = %s"
+        " WHERE elder.object_key = mine.object_key AND elder.state = 'waiting' AND elder.created_at < mine.created_at)"
+    )
+    return bool(_rows(sql, [str(operation.pk)])[0][0])
 
 
 def lock_open_steps(operation: Operation) -> list[Step]:

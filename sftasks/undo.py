@@ -63,7 +63,7 @@ def _retract(operation: Operation) -> None:
         planned = PlannedStep(
             node=step.node_id, action=action, object_type=step.object_type, object_uuid=step.object_uuid
         )
-        dispatch.plan(operation, newest - step.stage, [planned], purpose="undo")
+        dispatch.plan(operation, {newest - step.stage: [planned]}, purpose="undo")
     operation.params = {**operation.params, "retracted": True}
     operation.save(update_fields=["params"])
 

@@ -2,16 +2,23 @@
 
 from uuid import UUID
 
+from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
 
 
 def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     """The node should hold the object. True when it was not wanted there before."""
-    row, created = NodeObject.objects.get_or_create(node_id=node, object_type=object_type, object_uuid=object_uuid)
-    if created:
+    key = {"node_id": node, "object_type": object_type, "object_uuid": object_uuid}
+    rows = NodeObject.objects.filter(**key)
+    if not rows.exists() and insert_unless_taken(NodeObject(**key)):
         return True
-    return NodeObject.objects.filter(pk=row.pk, wanted=Wanted.ABSENT).update(wanted=Wanted.PRESENT, error=None) == 1
+    return rows.filter(wanted=Wanted.ABSENT).update(wanted=Wanted.PRESENT, error=None) == 1
+
+
+def want_new(node: UUID, object_type: str, object_uuid: UUID) -> None:
+    """The node should hold an object that did not exist before this transaction."""
+    insert([NodeObject(node_id=node, object_type=object_type, object_uuid=object_uuid)])
 
 
 def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:

@@ -11,6 +11,7 @@ from sftasks.plans import instances
 from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
+from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInstance, NewInterface
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound, NotReady
@@ -62,13 +63,13 @@ def _request(caller: Caller, wanted: NewInstance, identity: UUID) -> Accepted:
     )
     room = _room(wanted, chosen)
     offer = placement.claim(room, wanted.placed_on)
-    _lock_parents(chosen)
+    networks = _lock_parents(chosen)
     instance = _write_instance(wanted, chosen, identity, offer.node)
     placement.record(instance, room)
     _write_disks(instance, wanted.disks, chosen.blobs)
     _write_interfaces(instance, wanted.interfaces, chosen.networks)
-    wishes.want(offer.node, "instance", identity)
-    engine.depend(operation, _bring_shared(instance, chosen, caller))
+    wishes.want_new(offer.node, "instance", identity)
+    engine.depend(operation, _bring_shared(instance, chosen, networks, caller))
     return Accepted(instance, operation)
 
 
@@ -98,23 +99,28 @@ def _room(wanted: NewInstance, chosen: _Chosen) -> placement.Room:
     return placement.Room(cpus=wanted.cpus, memory_mb=wanted.memory_mb, disk_gb=sum(sizes))
 
 
-def _lock_parents(chosen: _Chosen) -> None:
-    """A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid."""
+def _lock_parents(chosen: _Chosen) -> list[Network]:
+    """The networks as they are under their locks.
+
+    A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid.
+    """
     blobs = sorted(blob.pk for blob in chosen.blobs if blob is not None)
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
         if blob.state not in (State.INITIAL, State.CREATED):
             raise NotFound(f"blob {blob.pk} is {blob.state}: {blob.error_message or ''}")
-    networks = {network.pk for network in chosen.networks}
-    for network in Network.objects.select_for_update().filter(pk__in=networks).order_by("pk"):
+    wanted = {network.pk for network in chosen.networks}
+    networks = list(Network.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
+    for network in networks:
         _require_usable(network)
     namespace = Namespace.objects.select_for_update().get(pk=chosen.namespace.pk)
     if namespace.state != State.CREATED:
         raise NotFound(f"namespace not found: {namespace.name}")
+    return networks
 
 
 def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: UUID) -> Instance:
     console, vdi, cid = ports.allocate(node, identity)
-    instance = Instance.objects.create(
+    instance = Instance(
         uuid=identity,
         namespace=chosen.namespace,
         name=wanted.name,
@@ -136,7 +142,8 @@ def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: 
         vdi_port=vdi,
         vsock_cid=cid,
     )
-    Metadata.objects.bulk_create(
+    insert([instance])
+    insert(
         [
             Metadata(object_type="instance", object_uuid=identity, key=key, value=value)
             for key, value in wanted.metadata.items()
@@ -161,7 +168,7 @@ def _write_disks(instance: Instance, disks: Sequence[NewDisk], blobs: Sequence[B
                 blob=blob,
             )
         )
-    Disk.objects.bulk_create(rows)
+    insert(rows)
 
 
 def device_name(bus: str, index: int) -> str:
@@ -170,13 +177,23 @@ def device_name(bus: str, index: int) -> str:
 
 
 def _write_interfaces(instance: Instance, cards: Sequence[NewInterface], networks: Sequence[Network]) -> None:
+    rows = []
     for order, (card, network) in enumerate(zip(cards, networks, strict=True)):
         identity = uuid.uuid4()
         mac = _take_mac(card, identity)
         address = _take_address(card, network, identity)
-        Interface.objects.create(
-            uuid=identity, network=network, instance=instance, mac=mac, address=address, order=order, model=card.model
+        rows.append(
+            Interface(
+                uuid=identity,
+                network=network,
+                instance=instance,
+                mac=mac,
+                address=address,
+                order=order,
+                model=card.model,
+            )
         )
+    insert(rows)
 
 
 def _take_mac(card: NewInterface, interface: UUID) -> str:
@@ -198,14 +215,14 @@ def _take_address(card: NewInterface, network: Network, interface: UUID) -> str 
     return ipam.reserve_random(network, AddressKind.INSTANCE, "interface", interface)
 
 
-def _bring_shared(instance: Instance, chosen: _Chosen, caller: Caller) -> list[Operation]:
+def _bring_shared(instance: Instance, chosen: _Chosen, networks: Sequence[Network], caller: Caller) -> list[Operation]:
     """What must be on the node before the guest: its blobs and networks, and the carrier's knowledge of it."""
     assert instance.node_id is not None
     needed: list[Operation] = []
     for blob in {blob.pk: blob for blob in chosen.blobs if blob is not None}.values():
         operation = attachment.bring_blob(blob, instance.node_id, caller)
         needed += [operation] if operation else []
-    for network in sorted({network.pk: network for network in chosen.networks}.values(), key=lambda row: str(row.pk)):
+    for network in networks:
         needed += attachment.bring_network(network, instance.node_id, caller)
     return needed
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from sfweb.domain.transactions import is_duplicate
+from sfweb.domain.rows import insert_unless_taken
 from sfweb.errors import Conflict, PoolExhausted
 from sfweb.models import PoolAllocation
 from sfweb.models.fields import FromNow, UtcNow
@@ -101,13 +100,7 @@ class _Claim:
         """Insert the value, or take over a row that has expired. False when somebody has it."""
         expiry = FromNow(self.ttl) if self.ttl is not None else None
         columns = {"owner_type": self.owner_type, "owner_uuid": self.owner_uuid, "expires_at": expiry}
-        try:
-            with transaction.atomic():
-                PoolAllocation.objects.create(pool_name=self.name, value=value, **columns)
-        except IntegrityError as error:
-            if not is_duplicate(error):
-                raise
-        else:
+        if insert_unless_taken(PoolAllocation(pool_name=self.name, value=value, **columns)):
             return True
         expired = PoolAllocation.objects.filter(pool_name=self.name, value=value, expires_at__lt=UtcNow())
         return expired.update(allocated_at=UtcNow(), **columns) == 1

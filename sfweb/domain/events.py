@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sfweb.domain.rows import insert
 from sfweb.models import Event, EventObject
 from sfweb.models.fields import FromNow
 
@@ -34,7 +35,7 @@ def record(
     """One event on all `targets`. Nothing secret may be in `message` or `extra` (SE-16)."""
     origin = origin or Origin(node=HERE)
     moment = {"at": FromNow(-origin.age)} if origin.age else {}
-    Event.objects.bulk_create(
+    insert(
         [
             Event(
                 uuid=origin.identity,
@@ -47,7 +48,7 @@ def record(
             )
         ]
     )
-    EventObject.objects.bulk_create(
+    insert(
         [
             EventObject(
                 object_type=object_type, object_uuid=object_uuid, event_uuid=origin.identity, event_type=kind, **moment

@@ -10,10 +10,9 @@ import uuid
 from collections.abc import Sequence
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from sfweb.domain.transactions import is_duplicate
+from sfweb.domain.rows import insert_unless_taken
 from sfweb.errors import Conflict, Invalid, NoCapacity
 from sfweb.models import Address, AddressKind, Network
 from sfweb.models.fields import FromNow, UtcNow
@@ -58,11 +57,10 @@ def reserve_fixed(network: Network, address: str, kind: str, owner_type: str, ow
 def reserve_random(network: Network, kind: str, owner_type: str, owner_uuid: uuid.UUID) -> str:
     """Reserve any free address. Raises NoCapacity, without a transient mark, when the network is full (IP-3, IP-6)."""
     net, owner = block(network), (owner_type, owner_uuid)
-    if Address.objects.filter(network=network).count() < net.num_addresses:
-        for _ in range(RANDOM_TRIES):
-            value = int(net[random.randrange(1, net.num_addresses - 1)])
-            if _take(network, value, kind, owner, settings.IP_DELETION_HALO_SECONDS):
-                return str(ipaddress.IPv4Address(value))
+    for _ in range(RANDOM_TRIES):
+        value = int(net[random.randrange(1, net.num_addresses - 1)])
+        if _take(network, value, kind, owner, settings.IP_DELETION_HALO_SECONDS):
+            return str(ipaddress.IPv4Address(value))
     for halo_seconds in (settings.IP_DELETION_HALO_SECONDS, settings.IP_CONGESTED_HALO_SECONDS):
         while free := _first_free(network, halo_seconds):
             if _take(network, free, kind, owner, halo_seconds):
@@ -89,13 +87,7 @@ def _rested(rows: "QuerySet[Address]", seconds: float) -> "QuerySet[Address]":
 
 def _take(network: Network, value: int, kind: str, owner: tuple[str, uuid.UUID], halo_seconds: float) -> bool:
     columns = {"kind": kind, "owner_type": owner[0], "owner_uuid": owner[1]}
-    try:
-        with transaction.atomic():
-            Address.objects.create(network=network, value=value, **columns)
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
-    else:
+    if insert_unless_taken(Address(network=network, value=value, **columns)):
         return True
     rested = _rested(Address.objects.filter(network=network, value=value), halo_seconds)
     return rested.update(reserved_at=UtcNow(), released_at=None, **columns) == 1

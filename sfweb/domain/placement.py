@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Sum
 
+from sfweb.domain.rows import insert
 from sfweb.errors import NoCapacity, NotFound
 from sfweb.models import Instance, Node, NodeCapacity, PlacementReservation
 from sfweb.models.fields import UtcNow
@@ -201,13 +202,15 @@ def take(node: uuid.UUID, wanted: Room) -> bool:
 def record(instance: Instance, wanted: Room) -> PlacementReservation:
     """Write down whose room `claim` took, once the instance's row exists; same transaction (SC-4)."""
     assert instance.node_id is not None, "claimed room lies on a node"
-    return PlacementReservation.objects.create(
+    row = PlacementReservation(
         instance=instance,
         node_id=instance.node_id,
         cpus=wanted.cpus,
         memory_mb=wanted.memory_mb,
         disk_gb=wanted.disk_gb,
     )
+    insert([row])
+    return row
 
 
 def consume(instance: Instance) -> None:

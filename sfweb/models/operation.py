@@ -16,7 +16,15 @@ class Operation(models.Model):
     object_key    type:uuid of the one object whose rows it writes, or type:uuid@node
     queued_key    set while it waits, for kinds of which one waiting is enough; unique
     running_key   object_key while it runs or unwinds, null for observational kinds; unique
+
+    Not columns, but what the transaction that submits knows: `is_ours`, it has inserted or joined the row and so holds
+    its lock; `needed`, all that it waits for; `is_held`, it waits for one that is ours and so cannot start before the
+    commit.
     """
+
+    is_ours = False
+    is_held = False
+    needed: "set[uuid.UUID] | None" = None
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = NameField(max_length=40)

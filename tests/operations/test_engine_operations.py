@@ -178,7 +178,7 @@ def test_en_10_the_namespace_with_the_fewest_in_flight_is_next(guest):
         planned = PlannedStep(
             node=guest.home.pk, action="reboot_instance", object_type="instance", object_uuid=guest.instance.pk
         )
-        dispatch.plan(operation, 0, [planned])
+        dispatch.plan(operation, {0: [planned]})
         steps.append(Step.objects.get(operation=operation))
     chosen = dispatch.next_due(guest.home.pk, False, 2)
     assert {Step.objects.get(pk=pk).operation.namespace_id for pk in chosen} == {busy.pk, quiet}

@@ -153,7 +153,7 @@ def _two_settles(monkeypatch, with_lock):
     tokens = [str(uuid.uuid4()) for _ in nodes]
     for node, token in zip(nodes, tokens, strict=True):
         planned = PlannedStep(node=node.pk, action="ensure_network", object_type="network", object_uuid=network.pk)
-        dispatch.plan(operation, 0, [planned])
+        dispatch.plan(operation, {0: [planned]})
         Step.objects.filter(operation=operation, node=node).update(state="sent", token=token, sent_at=UtcNow())
     if not with_lock:
         _without_locks(monkeypatch)
