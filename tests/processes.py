@@ -139,6 +139,7 @@ class Plane:
         self.processes: dict[str, Process] = {}
         self.node_uuids: list[str] = []
         atexit.register(self.close)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or it would end without the line above
 
     def broker(self, user: str = "", password: str = BROKER_PASSWORD, port: int = 0) -> str:
         return f"redis://{user}:{password}@127.0.0.1:{port or self.broker_port}/0"
