@@ -30,15 +30,19 @@ def main() -> None:
     with ExitStack() as stack:
         plane = Plane(Size(nodes=1, time_scale=1.0))
         stack.callback(plane.close)
-        start(plane)
+        sizes = [int(size) for size in options.in_flight.split(",")]
+        start(plane, max(sizes))
         bare = start_bare(plane, stack)
-        for in_flight in map(int, options.in_flight.split(",")):
+        for in_flight in sizes:
             compare_steps(plane, bare, options, in_flight)
         compare_sending(plane, bare)
 
 
-def start(plane: Plane) -> None:
-    """The plane with the bench's kind of operation, and one instance to observe; without the sweep, which would see nothing."""
+def start(plane: Plane, most: int = 16) -> None:
+    """The plane with the bench's kind of operation; without the sweep, which would see nothing.
+
+    It has instances to observe, one for each operation in flight, as a node does one thing at a time to each.
+    """
     plane.start()
     for name in ("control", "beat", "flower"):
         plane.kill(name)
@@ -54,8 +58,10 @@ def start(plane: Plane) -> None:
     import bench.step_kind  # noqa: F401  (registers itself in this process)
 
     until(lambda: plane.nodes_here() == 1, 30, "the node has reported")
-    created = plane.api().ok("POST", "/instances", new_instance("observed"))
-    until(lambda: plane.api().ok("GET", f"/instances/{created['uuid']}")["state"] == "created", 60, "an instance")
+    api = plane.api()
+    for number in range(most):
+        api.ok("POST", "/instances", {**new_instance(f"observed{number}"), "disk": [{"size": 1}]})
+    until(lambda: {row["state"] for row in api.ok("GET", "/instances")} == {"created"}, 60, "the instances")
 
 
 def start_bare(plane: Plane, stack: ExitStack):
@@ -93,18 +99,19 @@ def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
     from sfweb.models import Instance, Operation, Step
     from sfweb.models.state import OPEN_OPERATION
 
-    instance = Instance.objects.get(name="observed")
-    chains = [_chain(str(instance.pk), steps // in_flight) for _ in range(in_flight)]
-    begin = time.perf_counter()
+    instances = Instance.objects.order_by("created_at")[:in_flight]
+    chains = [_chain(str(instance.pk), steps // in_flight) for instance in instances]
     for chain in chains:
         engine.advance(chain[0])
     keys = [key for chain in chains for key in chain]
     while Operation.objects.filter(pk__in=keys, state__in=OPEN_OPERATION).exists():
         time.sleep(0.01)
-    elapsed = time.perf_counter() - begin
-    times = Step.objects.filter(operation_id__in=keys).values_list("first_sent_at", "finished_at")
-    latencies = sorted((finished - sent).total_seconds() for sent, finished in times)
-    return len(latencies) / elapsed, latencies
+    times = list(Step.objects.filter(operation_id__in=keys).values_list("operation_id", "first_sent_at", "finished_at"))
+    # as long as every chain still has steps: then one fewer is in flight than was asked for
+    begin = max(min(sent for key, sent, _ in times if key in chain) for chain in chains)
+    end = min(max(finished for key, _, finished in times if key in chain) for chain in chains)
+    latencies = sorted((done - sent).total_seconds() for _, sent, done in times if sent >= begin and done <= end)
+    return len(latencies) / (end - begin).total_seconds(), latencies
 
 
 def _chain(instance: str, steps: int) -> list[uuid.UUID]:

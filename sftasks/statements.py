@@ -142,6 +142,11 @@ def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
     return found
 
 
+def generation(table: str, column: str, row: UUID) -> int:
+    """The generation of an object, which is there: its rows are deleted long after its last step."""
+    return int(_rows(f"SELECT {column} FROM {table} WHERE uuid = %s", [str(row)])[0][0])
+
+
 def open_steps(node: UUID) -> dict[tuple[bool, str], int]:
     """How many steps are open on the node, by `bulk` and state."""
     sql = f"SELECT bulk, state, COUNT(*) FROM steps WHERE node_id = %s AND state IN ({_OPEN}) GROUP BY bulk, state"

@@ -10,6 +10,7 @@ from django.db.models.functions import Greatest
 
 from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
 from nodeagent.wire import dump
+from sftasks import statements
 from sftasks.operation import PlannedStep, Served, Wish
 from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
@@ -43,7 +44,7 @@ def raise_generation(instance: UUID) -> None:
 
 
 def _generation(instance: UUID, node: UUID) -> int:
-    return Instance.objects.values_list("generation", flat=True).get(pk=instance)
+    return statements.generation("instances", "generation", instance)
 
 
 def _advance(instance: UUID, node: UUID, above: int) -> None:

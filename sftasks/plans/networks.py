@@ -9,7 +9,7 @@ from django.db.models.functions import Greatest
 
 from nodeagent.specs import NetworkSpec
 from nodeagent.wire import dump
-from sftasks import wishes
+from sftasks import statements, wishes
 from sftasks.operation import Served, Wish
 from sfweb.domain.callers import Caller
 from sfweb.models import Network, Node
@@ -35,7 +35,7 @@ def peers(network: UUID, node: UUID) -> tuple[str, ...]:
 
 
 def _generation(network: UUID, node: UUID) -> int:
-    return Network.objects.values_list("mesh_generation", flat=True).get(pk=network)
+    return statements.generation("networks", "mesh_generation", network)
 
 
 def _advance(network: UUID, node: UUID, above: int) -> None:

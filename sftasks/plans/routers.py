@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest
 
 from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, LeaseSpec, RouterSpec
 from nodeagent.wire import dump
+from sftasks import statements
 from sftasks.operation import Served, Wish
 from sfweb.domain import carriers, ipam
 from sfweb.domain.callers import Caller
@@ -31,7 +32,7 @@ def on_carrier(network: Network, carrier: UUID, caller: Caller) -> Wish:
 
 
 def _generation(network: UUID, node: UUID) -> int:
-    return Network.objects.values_list("router_generation", flat=True).get(pk=network)
+    return statements.generation("networks", "router_generation", network)
 
 
 def _advance(network: UUID, node: UUID, above: int) -> None:
