@@ -2,28 +2,35 @@
 
 from uuid import UUID
 
+from django.db.models import Q
+
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
 
 
 def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
-    """The node should hold the object. True when it was not wanted there before."""
+    """The node should hold the object. True when it was not wanted there before.
+
+    What it confirmed of the absence before says nothing any more: from now on it may be told to make the object.
+    """
     row, created = NodeObject.objects.get_or_create(node_id=node, object_type=object_type, object_uuid=object_uuid)
     if created:
         return True
-    return NodeObject.objects.filter(pk=row.pk, wanted=Wanted.ABSENT).update(wanted=Wanted.PRESENT, error=None) == 1
+    gone = NodeObject.objects.filter(pk=row.pk, wanted=Wanted.ABSENT)
+    return gone.update(wanted=Wanted.PRESENT, applied_wanted=None, error=None) == 1
 
 
 def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     """The node should no longer hold the object. True when that is news to it.
 
-    What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14).
+    What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14). Steps go with
+    their operations after a week, so what the node once confirmed or failed counts as well.
     """
     rows = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid)
     touched = Step.objects.filter(
         node_id=node, object_type=object_type, object_uuid=object_uuid, first_sent_at__isnull=False
     ).exists()
-    if not touched and not rows.filter(applied_generation__gt=0).exists():
+    if not touched and not rows.filter(Q(confirmed_at__isnull=False) | Q(error__isnull=False)).exists():
         rows.delete()
         return False
     return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
@@ -32,7 +39,7 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
 def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None:
     """The node does not hold it as confirmed after all: a message is needed again (EN-13)."""
     NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).update(
-        applied_generation=0, absences=0, confirmed_at=UtcNow()
+        applied_generation=0, applied_wanted=None, absences=0, confirmed_at=UtcNow()
     )
 
 

@@ -62,11 +62,17 @@ def _unused_blobs() -> "QuerySet[Blob, UUID]":
 
 
 def _operations() -> int:
-    """Ended operations without an open step, after their time; what others still refer to stays (EN-14)."""
+    """Ended operations without an open step, after their time; what others still refer to stays (EN-14).
+
+    So does one that is the only sign that a node may hold something: a step was sent, and nothing was confirmed (EN-1).
+    """
     ended = Operation.objects.exclude(state__in=OPEN_OPERATION)
     old = ended.filter(finished_at__lt=FromNow(-settings.OPERATION_KEEP_SECONDS), dependents__isnull=True)
     open_steps = Step.objects.filter(operation=OuterRef("pk"), state__in=OPEN_STEP)
-    keys = list(old.exclude(Exists(open_steps)).values_list("pk", flat=True)[:PAGE])
+    where = {name: OuterRef(name) for name in ("node", "object_type", "object_uuid")}
+    unconfirmed = Exists(NodeObject.objects.filter(**where, confirmed_at__isnull=True))
+    signs = Step.objects.filter(unconfirmed, operation=OuterRef("pk"), first_sent_at__isnull=False)
+    keys = list(old.exclude(Exists(open_steps)).exclude(Exists(signs)).values_list("pk", flat=True)[:PAGE])
     Operation.objects.filter(pk__in=keys).delete()
     return len(keys)
 
