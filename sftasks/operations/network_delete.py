@@ -76,6 +76,5 @@ OPERATION = Kind(
     ready=ready,
     coalesces=True,
     supersedes=True,
-    absence=True,
     priority=10,
 )

@@ -50,4 +50,4 @@ def finish(operation: Operation, ended: Ended) -> None:
         BlobLocation.objects.filter(node_id=operation.params["node"]).delete()
 
 
-OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, absence=True)
+OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True)
