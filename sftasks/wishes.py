@@ -55,6 +55,13 @@ def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int)
     ).exists()
 
 
+def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
+    """The nodes that should no longer hold the object and have not confirmed that, in a fixed order (EN-12)."""
+    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.ABSENT)
+    rows = rows.exclude(applied_wanted=Wanted.ABSENT)
+    return list(rows.order_by("node_id").values_list("node_id", flat=True))
+
+
 def holders(object_type: str, object_uuid: UUID) -> list[UUID]:
     """The nodes that should hold the object, in a fixed order."""
     rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.PRESENT)

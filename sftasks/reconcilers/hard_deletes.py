@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
+from sftasks import attachment
 from sfweb.domain import allocator
 from sfweb.domain.transactions import durable
 from sfweb.models import (
@@ -27,7 +28,7 @@ from sfweb.models import (
     Wanted,
 )
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, ReservationState, State
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
 
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
@@ -80,7 +81,7 @@ def _operations() -> int:
 @durable
 def _instance(pk: UUID) -> int:
     interfaces = list(Interface.objects.filter(instance_id=pk).values_list("pk", flat=True))
-    if PlacementReservation.objects.filter(instance_id=pk).exclude(state=ReservationState.RELEASED).exists():
+    if not attachment.release(Instance.objects.select_for_update().get(pk=pk)):
         return 0
     PlacementReservation.objects.filter(instance_id=pk).delete()
     Metadata.objects.filter(object_type="interface", object_uuid__in=interfaces).delete()
@@ -95,6 +96,8 @@ def _network(pk: UUID) -> int:
     Address.objects.filter(network_id=pk).delete()
     CarrierLease.objects.filter(network_id=pk).delete()
     NodeObject.objects.filter(object_type="router", object_uuid=pk).delete()
+    if not attachment.release_egress(pk):
+        return 0
     allocator.release_all("network", pk)
     return _forget(Network, "network", pk)
 

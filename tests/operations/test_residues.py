@@ -1,10 +1,29 @@
 """What a node may still hold is never given away, and what nobody wants is taken away in the end (EN-1, EN-12, EN-13)."""
 
 from sftasks import sweep
-from sftasks.operations import instance_create, instance_delete, instance_power, network_create
+from sftasks.operations import (
+    instance_create,
+    instance_delete,
+    instance_power,
+    network_create,
+    network_delete,
+    node_delete,
+)
 from sftasks.reconcilers import hard_deletes, node_objects, node_states
 from sfweb.domain import node_life
-from sfweb.models import Instance, Network, Node, NodeCapacity, NodeObject, Operation, Wanted
+from sfweb.models import (
+    FLOATING,
+    Address,
+    CarrierLease,
+    Instance,
+    Network,
+    Node,
+    NodeCapacity,
+    NodeObject,
+    Operation,
+    PoolAllocation,
+    Wanted,
+)
 from sfweb.models.fields import FromNow
 from tests.factories import new_instance, new_network
 
@@ -155,3 +174,78 @@ def test_en_12_a_residue_that_takes_long_to_go_is_waited_for(guest):
     guest.run(guest.home.report)
     assert guest.home.row.state == "created"
     assert NodeCapacity.objects.get(node_id=guest.home.pk).used_cpus == 0
+
+
+def egress_of(network):
+    return Address.objects.filter(network_id=FLOATING, owner_uuid=network.pk)
+
+
+def test_en_12_a_networks_outside_address_stays_taken_while_a_silent_carrier_may_answer_for_it(served):
+    carrier = next(node for node in served.nodes if node.host.inventory().routers)
+    fall_silent(served, carrier)
+    served.ask(network_delete.request, served.caller, served.network)
+    for _ in range(3):
+        served.run(sweep.sweep)
+    assert Network.objects.get(pk=served.network.pk).state == "deleted"
+    assert egress_of(served.network).exists(), "another network would get it, and two routers would answer for it"
+    served.run(carrier.report)
+    served.run(node_objects.run)
+    served.settle()
+    assert carrier.host.inventory().routers == {}
+    assert not egress_of(served.network).exists()
+    assert served.findings() == []
+
+
+def test_en_1_a_network_whose_removal_was_refused_is_taken_away_by_the_next_delete(served):
+    carrier = next(node for node in served.nodes if node.host.inventory().routers)
+    carrier.host.faults.fail_next("remove_router", RuntimeError("stuck"), times=2)
+    served.ask(network_delete.request, served.caller, served.network)
+    served.settle()
+    assert Network.objects.get(pk=served.network.pk).state == "error"
+    served.ask(network_delete.request, served.caller, Network.objects.get(pk=served.network.pk))
+    served.settle()
+    assert Network.objects.get(pk=served.network.pk).state == "deleted"
+    assert carrier.host.inventory().routers == {}
+    assert served.findings() == []
+
+
+def test_en_1_a_network_that_is_deleted_while_it_is_made_is_gone_only_when_its_carrier_says_so(make_bare):
+    bare = make_bare()
+    network = bare.ask(network_create.request, bare.caller, new_network()).row
+    carrier = next(node for node in bare.nodes if node.letters)
+    for call in (carrier.work, carrier.tell, carrier.work):
+        bare.run(call)
+    assert carrier.host.inventory().routers, "it is there, and its node has not said so yet"
+    bare.ask(network_delete.request, bare.caller, network)
+    assert Network.objects.get(pk=network.pk).state == "delete-wait"
+    assert egress_of(network).exists()
+    bare.settle()
+    assert Network.objects.get(pk=network.pk).state == "deleted"
+    assert bare.findings() == []
+
+
+def test_co_15_a_deleted_nodes_residues_are_free_again(make_guest):
+    cluster = make_guest()
+    home = cluster.home
+    fall_silent(cluster, home)
+    cluster.ask(instance_delete.request, cluster.caller, cluster.instance)
+    for _ in range(2):
+        cluster.run(sweep.sweep)
+    CarrierLease.objects.filter(node_id=home.pk).update(node=None)
+    cluster.ask(node_delete.request, cluster.caller, home.row)
+    cluster.run(sweep.sweep)
+    assert not PoolAllocation.objects.filter(owner_uuid=cluster.instance.pk).exists()
+    assert not PoolAllocation.objects.filter(owner_type="interface").exists()
+
+
+def test_en_12_what_was_left_taken_when_a_node_was_given_up_is_freed_with_the_row(guest):
+    """The operator's command died between declaring the node dead and freeing what its residues kept."""
+    fall_silent(guest, guest.home)
+    guest.ask(instance_delete.request, guest.caller, guest.instance)
+    for _ in range(2):
+        guest.run(sweep.sweep)
+    guest.run(node_life.declare_dead, guest.home.row)
+    Instance.objects.update(deleted_at=FromNow(-10_000))
+    guest.run(hard_deletes.run)
+    assert not Instance.objects.exists()
+    assert not PoolAllocation.objects.filter(owner_type__in=("instance", "interface")).exists()
