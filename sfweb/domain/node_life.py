@@ -127,6 +127,13 @@ def _mark_missing(node: Node) -> bool:
     return True
 
 
+def beyond_reach() -> QuerySet[Node]:
+    """Nodes that no operation waits for: deleted, or missing and not back yet with the journal that is accepted (EN-12)."""
+    silent = Q(last_seen__isnull=True) | Q(last_seen__lt=FromNow(-settings.NODE_SILENT_SECONDS))
+    known = Q(credential__seen_incarnation=F("credential__incarnation"))
+    return Node.objects.filter(Q(state=State.DELETED) | Q(state=State.MISSING) & (silent | ~known))
+
+
 def wants_inventory(node: Node) -> bool:
     """True when somebody asked for a fresh look, or an object was missed once and a second look decides."""
     return bool(node.inventory_wanted) or NodeObject.objects.filter(node=node, absences__gt=0).exists()
