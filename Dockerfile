@@ -21,4 +21,4 @@ COPY lab /steadyfist/lab
 WORKDIR /steadyfist
 ENV PATH=/venv/bin:/usr/bin:/bin PYTHONPATH=/steadyfist PYTHONUNBUFFERED=1 LANG=C.UTF-8
 USER steadyfist
-EXPOSE 13000 13001 5555
+EXPOSE 13000 13001 13002 5555

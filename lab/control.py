@@ -69,6 +69,7 @@ def settings(lab: Layout) -> dict[str, str]:
         "AUTH_SECRET": secrets["auth_secret"],
         "DATABASE_URL": _database_url(lab, DATABASE, secrets["app_password"]),
         "BROKER_URL": _broker_url(lab, "", secrets["broker_password"]),
+        "BROKER_ADMIN_URL": "" if lab.broker_url else _broker_url(lab, "", secrets["broker_password"]),
         "NODE_BROKER_URL": _broker_url(lab, "", secrets["broker_password"]),
         "INTERNAL_ADDRESSES": f"http://{CONTROL_ADDRESS}:{INTERNAL_PORT}",
         "API_PUBLIC_URL": lab.api_url,

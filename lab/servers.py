@@ -131,6 +131,7 @@ class MariaDb:
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={self.data}",
+            f"--tmpdir={self.directory}",
             "--auth-root-authentication-method=normal",
         ]
         command += ["--skip-test-db", f"--user={_owner()}"]
@@ -143,6 +144,8 @@ class MariaDb:
             "mariadbd",
             f"--defaults-file={REPOSITORY / 'deploy' / 'mariadb.cnf'}",
             f"--datadir={self.data}",
+            # a server that starts deletes left-over tables in its directory for them: no two may share one
+            f"--tmpdir={self.directory}",
         ]
         command += [f"--socket={self.socket}", f"--pid-file={self.pid_path}", f"--user={_owner()}"]
         command += [f"--bind-address={self.address}", f"--port={self.port}"] if self.port else ["--skip-networking"]

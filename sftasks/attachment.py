@@ -14,7 +14,19 @@ from sftasks import engine, wishes
 from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
-from sfweb.models import Artifact, Blob, CarrierLease, Instance, Interface, Network, NodeObject, Operation, Step, Wanted
+from sfweb.models import (
+    FLOATING,
+    Artifact,
+    Blob,
+    CarrierLease,
+    Instance,
+    Interface,
+    Network,
+    NodeObject,
+    Operation,
+    Step,
+    Wanted,
+)
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OperationState, State, transition
 
@@ -133,22 +145,26 @@ def leave_network(network: Network, node: UUID | None, caller: Caller) -> None:
 
 def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
     """Take the network away from `nodes` and tell the mesh that is left; the operations of those that lose it."""
-    leaving = [node for node in nodes if wishes.retract(node, "network", network.pk)]
+    leaving = set(nodes)
+    for node in leaving:
+        wishes.retract(node, "network", network.pk)
     Network.objects.filter(pk=network.pk).update(mesh_generation=F("mesh_generation") + 1)
     for holder in wishes.holders("network", network.pk):
         engine.submit(networks.on_node(network, holder, caller))
-    return [engine.submit(networks.on_node(network, node, caller)) for node in leaving]
+    held = [node for node in wishes.lingering("network", network.pk) if node in leaving]
+    return [engine.submit(networks.on_node(network, node, caller)) for node in held]
 
 
 def dissolve(network: Network, caller: Caller) -> list[Operation]:
-    """Take the network away from everywhere; its waiting `network_delete` waits for that."""
-    gone: list[Operation] = []
+    """Take the network away from everywhere, also where that was tried before; its waiting `network_delete` waits for it."""
     for node in wishes.holders("router", network.pk):
-        if wishes.retract(node, "router", network.pk):
-            gone.append(engine.submit(routers.on_carrier(network, node, caller)))
+        wishes.retract(node, "router", network.pk)
     Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
-    routers_first = list(gone)
-    for bridge in retire(network, wishes.holders("network", network.pk), caller):
+    held = wishes.lingering("router", network.pk)
+    routers_first = [engine.submit(routers.on_carrier(network, node, caller)) for node in held]
+    gone = list(routers_first)
+    everywhere = [*wishes.holders("network", network.pk), *wishes.lingering("network", network.pk)]
+    for bridge in retire(network, everywhere, caller):
         if not bridge.joined:
             engine.depend(
                 bridge, [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]
@@ -160,6 +176,14 @@ def dissolve(network: Network, caller: Caller) -> list[Operation]:
         engine.depend(waiting, gone)
         engine.after_commit(engine.advance, waiting.pk)
     return gone
+
+
+def release_egress(network: UUID) -> bool:
+    """Give the network's outside address back, unless a node may still answer for it: a residue keeps it (EN-12)."""
+    if wishes.lingering("router", network):
+        return False
+    ipam.release_owned(network, [FLOATING])
+    return True
 
 
 def release(instance: Instance) -> bool:

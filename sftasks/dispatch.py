@@ -124,7 +124,7 @@ def why_not(node: Node, step: Step, *, silent: bool) -> str:
         return "node came back with another journal: an operator must accept it"
     if silent:
         return f"node silent since {node.last_seen:%Y-%m-%d %H:%M:%S} UTC"
-    if node.state == State.MISSING and not _is_absence(step):
+    if node.state == State.MISSING and not is_absence(step):
         return "node is missing until it has confirmed what it left behind"
     known = node.actions.get(step.action)
     if known != actions()[step.action].version:
@@ -229,7 +229,8 @@ def _is_due(step: Step) -> bool:
     return step.not_before is None or Step.objects.filter(pk=step.pk, not_before__lte=UtcNow()).exists()
 
 
-def _is_absence(step: Step) -> bool:
+def is_absence(step: Step) -> bool:
+    """True when the step takes something away from its node."""
     return actions()[step.action].wanted == "absent"
 
 

@@ -104,7 +104,7 @@ class Kind:
     mend        given a refusal, may change rows so that the same step can succeed, and says so
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
-    absence     its wish is that something is gone: it ends when the nodes confirmed it or are missing (EN-12)
+    creates     its object is not there before: when its node goes missing it unwinds, where others leave their wish (EN-12)
     """
 
     name: str
@@ -115,7 +115,7 @@ class Kind:
     mend: Callable[[Operation, Step, Outcome], bool] | None = None
     coalesces: bool = False
     supersedes: bool = False
-    absence: bool = False
+    creates: bool = False
     observational: bool = False
     priority: int = 20
 

@@ -8,11 +8,12 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Q
 
 from sfweb.models import Duty
@@ -33,7 +34,8 @@ RECONCILERS: Mapping[str, float] = {
 
 SLACK = 0.7
 """Share of the period after which the next run may start: beat's messages are never exactly on time."""
-RUN_SECONDS = 600.0
+LEASE_SECONDS = 30.0
+"""A run holds its slot for so long and renews it three times as often; a process that died gives it up by that alone."""
 OVERDUE_SECONDS = 30.0
 
 
@@ -63,9 +65,11 @@ def run(name: str) -> dict[str, int] | None:
     reconcile: Callable[[], dict[str, int]] = importlib.import_module(f"sftasks.reconcilers.{name}").run
     began = time.monotonic()
     try:
-        counts = reconcile()
+        with _renewed(name):
+            counts = reconcile()
     except Exception as error:
-        _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000])
+        with suppress(DatabaseError):  # the first error is the one to tell; the slot runs out by itself
+            _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000])
         raise
     _finish(name, began, last_result=counts, last_error="")
     return counts
@@ -74,9 +78,35 @@ def run(name: str) -> dict[str, int] | None:
 def _claim(name: str, period: float) -> bool:
     free = Q(running_until__isnull=True) | Q(running_until__lt=UtcNow())
     slot = Duty.objects.filter(free, name=name, next_run_at__lte=UtcNow())
-    return (
-        slot.update(next_run_at=FromNow(period * SLACK), running_until=FromNow(RUN_SECONDS), last_run_at=UtcNow()) == 1
-    )
+    return slot.update(next_run_at=FromNow(period * SLACK), running_until=_lease(), last_run_at=UtcNow()) == 1
+
+
+def _lease() -> FromNow:
+    return FromNow(LEASE_SECONDS * settings.TIME_SCALE)
+
+
+@contextmanager
+def _renewed(name: str) -> Iterator[None]:
+    """Hold the slot for as long as this process lives, however long the run takes."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(LEASE_SECONDS * settings.TIME_SCALE / 3):
+            try:
+                Duty.objects.filter(name=name).update(running_until=_lease())
+            except DatabaseError as error:
+                log.warning("the slot of a duty could not be renewed", extra={"duty": name, "error": str(error)})
+            finally:
+                close_old_connections()
+        connection.close()
+
+    thread = threading.Thread(target=renew, name=f"slot-{name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _finish(name: str, began: float, **columns: Any) -> None:

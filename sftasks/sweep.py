@@ -13,14 +13,16 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from sftasks import celery, dispatch, engine
 from sftasks.operation import kinds
+from sfweb.domain import node_life
 from sfweb.domain.transactions import durable
 from sfweb.models import DependencyKind, Node, Operation, OperationDependency, Step
 from sfweb.models.fields import FromNow, UtcNow
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, State, StepState, transition
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
 PAGE = 200
 FRESH_SECONDS = 2.0
+MISSING = ("node.missing", "a node that this needs is missing")
 
 
 def sweep() -> dict[str, int]:
@@ -51,22 +53,30 @@ def ring_node(node: UUID) -> int:
 
 @durable
 def give_up(operation_uuid: UUID) -> None:
-    """End what waits for a missing node: an absence succeeds and leaves a residue, a create unwinds, others fail (EN-12)."""
+    """End what waits for a missing node: an absence succeeds and leaves a residue, a create unwinds (EN-12).
+
+    Everything else fails and nothing is undone: its wish stays in the rows and is sent when the node returns.
+    """
     operation = Operation.objects.select_for_update().get(pk=operation_uuid)
-    if operation.state not in (OperationState.RUNNING, OperationState.UNWINDING):
-        return
-    lost = Step.objects.filter(operation=operation, state__in=OPEN_STEP, node__state__in=(State.MISSING, State.DELETED))
-    kind = kinds()[operation.kind]
-    if not lost.exists() or operation.state == OperationState.UNWINDING:
-        pass
-    elif kind.absence:
-        for step in lost:
-            transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="node missing: left as a residue")
-    else:
-        for step in lost:
-            transition(step, StepState.FAILED, finished_at=UtcNow(), reason="node missing")
-        engine.fail(operation, "node.missing", "a node that this needs is missing")
+    if operation.state == OperationState.RUNNING and _lose_steps(operation):
+        if kinds()[operation.kind].creates:
+            engine.fail(operation, *MISSING)
+        else:
+            engine.end(operation, OperationState.FAILED, *MISSING)
     engine.after_commit(engine.advance, operation.pk)
+
+
+def _lose_steps(operation: Operation) -> bool:
+    """Give up the steps on nodes beyond reach; True when one of them was to make something, not to take it away."""
+    lost = Step.objects.filter(operation=operation, state__in=OPEN_STEP, node__in=node_life.beyond_reach())
+    needed = False
+    for step in lost:
+        if dispatch.is_absence(step):
+            transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="node missing: left as a residue")
+        else:
+            transition(step, StepState.FAILED, finished_at=UtcNow(), reason="node missing")
+            needed = True
+    return needed
 
 
 @durable
@@ -122,9 +132,7 @@ def _asked_to_stop() -> "QuerySet[Operation, UUID]":
 
 def _on_missing_nodes() -> "QuerySet[Operation, UUID]":
     rows = Operation.objects.filter(state__in=(OperationState.RUNNING, OperationState.UNWINDING))
-    lost = Step.objects.filter(
-        operation=OuterRef("pk"), state__in=OPEN_STEP, node__state__in=(State.MISSING, State.DELETED)
-    )
+    lost = Step.objects.filter(operation=OuterRef("pk"), state__in=OPEN_STEP, node__in=node_life.beyond_reach())
     return rows.filter(Exists(lost)).values_list("pk", flat=True)[:PAGE]
 
 

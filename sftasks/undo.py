@@ -8,9 +8,10 @@ from django.db.models import Min
 
 from sftasks import dispatch
 from sftasks.operation import PlannedStep, kinds, served
-from sfweb.models import Node, NodeObject, Operation, Step, Wanted
+from sfweb.domain import node_life
+from sfweb.models import NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_STEP, State, StepState, transition
+from sfweb.models.state import OPEN_STEP, StepState, transition
 
 
 def is_finished(operation: Operation) -> bool:
@@ -70,8 +71,7 @@ def _retract(operation: Operation) -> None:
 
 def _give_up_on_missing(operation: Operation, stage: int) -> None:
     """What a missing node has not confirmed stays a residue in the rows; the operation does not wait for it (EN-12)."""
-    gone = Node.objects.filter(state__in=(State.MISSING, State.DELETED))
     for step in Step.objects.filter(
-        operation=operation, purpose="undo", stage=stage, state__in=OPEN_STEP, node__in=gone
+        operation=operation, purpose="undo", stage=stage, state__in=OPEN_STEP, node__in=node_life.beyond_reach()
     ):
         transition(step, StepState.UNDONE, finished_at=UtcNow(), reason="node missing: left as a residue")

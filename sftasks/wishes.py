@@ -2,18 +2,24 @@
 
 from uuid import UUID
 
+from django.db.models import Q
+
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
 
 
 def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
-    """The node should hold the object. True when it was not wanted there before."""
+    """The node should hold the object. True when it was not wanted there before.
+
+    What it confirmed of the absence before says nothing any more: from now on it may be told to make the object.
+    """
     key = {"node_id": node, "object_type": object_type, "object_uuid": object_uuid}
     rows = NodeObject.objects.filter(**key)
     if not rows.exists() and insert_unless_taken(NodeObject(**key)):
         return True
-    return rows.filter(wanted=Wanted.ABSENT).update(wanted=Wanted.PRESENT, error=None) == 1
+    gone = rows.filter(wanted=Wanted.ABSENT)
+    return gone.update(wanted=Wanted.PRESENT, applied_wanted=None, error=None) == 1
 
 
 def want_new(node: UUID, object_type: str, object_uuid: UUID) -> None:
@@ -24,13 +30,14 @@ def want_new(node: UUID, object_type: str, object_uuid: UUID) -> None:
 def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     """The node should no longer hold the object. True when that is news to it.
 
-    What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14).
+    What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14). Steps go with
+    their operations after a week, so what the node once confirmed or failed counts as well.
     """
     rows = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid)
     touched = Step.objects.filter(
         node_id=node, object_type=object_type, object_uuid=object_uuid, first_sent_at__isnull=False
     ).exists()
-    if not touched and not rows.filter(applied_generation__gt=0).exists():
+    if not touched and not rows.filter(Q(confirmed_at__isnull=False) | Q(error__isnull=False)).exists():
         rows.delete()
         return False
     return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
@@ -39,7 +46,7 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
 def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None:
     """The node does not hold it as confirmed after all: a message is needed again (EN-13)."""
     NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).update(
-        applied_generation=0, absences=0, confirmed_at=UtcNow()
+        applied_generation=0, applied_wanted=None, absences=0, confirmed_at=UtcNow()
     )
 
 
@@ -53,6 +60,13 @@ def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int)
         applied_wanted=Wanted.PRESENT,
         applied_generation__gte=generation,
     ).exists()
+
+
+def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
+    """The nodes that should no longer hold the object and have not confirmed that, in a fixed order (EN-12)."""
+    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.ABSENT)
+    rows = rows.exclude(applied_wanted=Wanted.ABSENT)
+    return list(rows.order_by("node_id").values_list("node_id", flat=True))
 
 
 def holders(object_type: str, object_uuid: UUID) -> list[UUID]:

@@ -7,6 +7,7 @@ Each process has a name, a log file and a process group of its own, and can be k
 import atexit
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -35,9 +36,14 @@ DATABASE = "steadyfist"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, below those that the kernel gives to outgoing connections."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.SystemRandom().randrange(15000, 32000)))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
 
 
 def until(true: Callable[[], Any], seconds: float, what: str, pause: float = 0.05) -> Any:
@@ -139,6 +145,7 @@ class Plane:
         self.processes: dict[str, Process] = {}
         self.node_uuids: list[str] = []
         atexit.register(self.close)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or it would end without the line above
 
     def broker(self, user: str = "", password: str = BROKER_PASSWORD, port: int = 0) -> str:
         return f"redis://{user}:{password}@127.0.0.1:{port or self.broker_port}/0"

@@ -9,7 +9,7 @@ from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_blob, find_namespace, find_upload
 from sfweb.domain.specs import NewUploadedArtifact
 from sfweb.domain.transactions import durable
-from sfweb.errors import Forbidden, Invalid
+from sfweb.errors import Forbidden, Invalid, NotFound
 from sfweb.models import Artifact, Blob, Namespace, Operation, Upload
 from sfweb.models.state import State, transition
 
@@ -31,7 +31,7 @@ def request(caller: Caller, wanted: NewUploadedArtifact) -> Accepted:
         transition(upload, State.DELETED)
         node = upload.node_id
     else:
-        blob = artifact_refs.attach_version(artifact, find_blob(caller, wanted.blob or ""))
+        blob = artifact_refs.attach_version(artifact, _living(find_blob(caller, wanted.blob or "")))
         upload, node = None, None
     operation = _submit(caller, artifact, blob, upload)
     brought = attachment.bring_blob(blob, node, caller) if node else None
@@ -44,6 +44,14 @@ def _artifact(wanted: NewUploadedArtifact, namespace: Namespace) -> Artifact:
     scheme = "label" if wanted.kind == "label" else "upload"
     source = wanted.source_url or f"sf://{scheme}/{namespace.name}/{wanted.name}"
     return artifact_refs.artifact_of(namespace, wanted.kind, source, name=wanted.name, shared=wanted.shared)
+
+
+def _living(blob: Blob) -> Blob:
+    """The blob, locked, so that nobody discards it meanwhile (EN-7)."""
+    row = Blob.objects.select_for_update().get(pk=blob.pk)
+    if row.state != State.CREATED:
+        raise NotFound(f"blob not found: {row.pk} is {row.state}")
+    return row
 
 
 def _submit(caller: Caller, artifact: Artifact, blob: Blob, upload: Upload | None) -> Operation:

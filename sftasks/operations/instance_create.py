@@ -257,5 +257,11 @@ def retract(operation: Operation) -> None:
 
 
 OPERATION = Kind(
-    name="instance_create", stages=stages, finish=finish, retract=retract, mend=attachment.mend_ports, priority=10
+    name="instance_create",
+    stages=stages,
+    finish=finish,
+    retract=retract,
+    mend=attachment.mend_ports,
+    creates=True,
+    priority=10,
 )

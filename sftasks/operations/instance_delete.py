@@ -57,6 +57,4 @@ def finish(operation: Operation, ended: Ended) -> None:
     transition(instance, State.DELETED, deleted_at=UtcNow(), observed_power="off", power_observed_at=UtcNow())
 
 
-OPERATION = Kind(
-    name="instance_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, absence=True, priority=10
-)
+OPERATION = Kind(name="instance_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, priority=10)

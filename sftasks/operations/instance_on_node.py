@@ -46,6 +46,5 @@ OPERATION = Kind(
     finish=finish,
     mend=attachment.mend_ports,
     coalesces=True,
-    absence=True,
     priority=15,
 )

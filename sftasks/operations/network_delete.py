@@ -6,7 +6,6 @@ from django.db.models import QuerySet
 
 from sftasks import attachment, engine
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
-from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Forbidden, NotFound
@@ -63,7 +62,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     if not ended.ok:
         transition(network, State.ERROR, error_message=f"{ended.code}: {ended.message}")
         return
-    ipam.release_owned(network.pk, [FLOATING])
+    attachment.release_egress(network.pk)
     Address.objects.filter(network=network).delete()
     CarrierLease.objects.filter(network=network).delete()
     transition(network, State.DELETED, deleted_at=UtcNow(), floating_gateway=None)
@@ -76,6 +75,5 @@ OPERATION = Kind(
     ready=ready,
     coalesces=True,
     supersedes=True,
-    absence=True,
     priority=10,
 )

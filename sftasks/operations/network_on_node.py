@@ -18,4 +18,4 @@ def finish(operation: Operation, ended: Ended) -> None:
     """Nothing beyond the node_object, which the engine has written: a failure here marks no network."""
 
 
-OPERATION = Kind(name="network_on_node", stages=stages, finish=finish, coalesces=True, absence=True, priority=15)
+OPERATION = Kind(name="network_on_node", stages=stages, finish=finish, coalesces=True, priority=15)

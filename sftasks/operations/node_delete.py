@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sftasks import engine
+from sftasks import attachment, engine
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
@@ -48,6 +48,8 @@ def finish(operation: Operation, ended: Ended) -> None:
     if ended.ok:
         NodeObject.objects.filter(node_id=operation.params["node"]).delete()
         BlobLocation.objects.filter(node_id=operation.params["node"]).delete()
+        for gone in Instance.objects.filter(node_id=operation.params["node"], state=State.DELETED):
+            attachment.release(gone)  # what its residues kept
 
 
-OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, absence=True)
+OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sftasks import attachment
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
-from sfweb.models import NodeObject, Operation, Wanted
+from sfweb.models import Network, NodeObject, Operation, Wanted
+from sfweb.models.state import State
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
@@ -15,7 +17,9 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 
 def finish(operation: Operation, ended: Ended) -> None:
-    """Nothing beyond the node_object, which the engine has written: a failure here marks no network."""
+    """A deleted network's outside address is free once no node answers for it; a failure here marks no network."""
+    if ended.ok and Network.objects.filter(pk=operation.params["network"], state=State.DELETED).exists():
+        attachment.release_egress(UUID(operation.params["network"]))
 
 
-OPERATION = Kind(name="router_on_node", stages=stages, finish=finish, coalesces=True, absence=True, priority=15)
+OPERATION = Kind(name="router_on_node", stages=stages, finish=finish, coalesces=True, priority=15)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
+from sftasks import attachment
 from sfweb.domain import allocator, consoles
 from sfweb.domain.transactions import durable
 from sfweb.models import (
@@ -27,7 +28,7 @@ from sfweb.models import (
     Wanted,
 )
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, ReservationState, State
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
 
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
@@ -63,11 +64,17 @@ def _unused_blobs() -> "QuerySet[Blob, UUID]":
 
 
 def _operations() -> int:
-    """Ended operations without an open step, after their time; what others still refer to stays (EN-14)."""
+    """Ended operations without an open step, after their time; what others still refer to stays (EN-14).
+
+    So does one that is the only sign that a node may hold something: a step was sent, and nothing was confirmed (EN-1).
+    """
     ended = Operation.objects.exclude(state__in=OPEN_OPERATION)
     old = ended.filter(finished_at__lt=FromNow(-settings.OPERATION_KEEP_SECONDS), dependents__isnull=True)
     open_steps = Step.objects.filter(operation=OuterRef("pk"), state__in=OPEN_STEP)
-    keys = list(old.exclude(Exists(open_steps)).values_list("pk", flat=True)[:PAGE])
+    where = {name: OuterRef(name) for name in ("node", "object_type", "object_uuid")}
+    unconfirmed = Exists(NodeObject.objects.filter(**where, confirmed_at__isnull=True))
+    signs = Step.objects.filter(unconfirmed, operation=OuterRef("pk"), first_sent_at__isnull=False)
+    keys = list(old.exclude(Exists(open_steps)).exclude(Exists(signs)).values_list("pk", flat=True)[:PAGE])
     Operation.objects.filter(pk__in=keys).delete()
     return len(keys)
 
@@ -75,7 +82,7 @@ def _operations() -> int:
 @durable
 def _instance(pk: UUID) -> int:
     interfaces = list(Interface.objects.filter(instance_id=pk).values_list("pk", flat=True))
-    if PlacementReservation.objects.filter(instance_id=pk).exclude(state=ReservationState.RELEASED).exists():
+    if not attachment.release(Instance.objects.select_for_update().get(pk=pk)):
         return 0
     PlacementReservation.objects.filter(instance_id=pk).delete()
     Metadata.objects.filter(object_type="interface", object_uuid__in=interfaces).delete()
@@ -90,6 +97,8 @@ def _network(pk: UUID) -> int:
     Address.objects.filter(network_id=pk).delete()
     CarrierLease.objects.filter(network_id=pk).delete()
     NodeObject.objects.filter(object_type="router", object_uuid=pk).delete()
+    if not attachment.release_egress(pk):
+        return 0
     allocator.release_all("network", pk)
     return _forget(Network, "network", pk)
 

@@ -97,7 +97,9 @@ def is_referenced(blob: uuid.UUID) -> bool:
 
 
 def _by_source(caller: Caller, source: str) -> QuerySet[Artifact]:
-    return visible_artifacts(caller).filter(source_url=source)
+    """Artifacts called `sf://KIND/NAMESPACE/NAME`, of that namespace only: anybody may write any source at his own (AR-9)."""
+    owner = source.removeprefix("sf://").split("/", 2)[1]
+    return visible_artifacts(caller).filter(source_url=source, namespace__name=owner)
 
 
 def _newest(rows: QuerySet[Artifact], base: str) -> Blob:

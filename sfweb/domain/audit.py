@@ -88,9 +88,11 @@ def _parked(instance: Instance) -> bool:
     return NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk, wanted=Wanted.PRESENT).exists()
 
 
-def _residue_owners() -> set[UUID]:
-    """Instances that a node may still hold although nobody wants them: what they took stays taken (EN-12)."""
-    rows = NodeObject.objects.filter(object_type="instance", wanted=Wanted.ABSENT).exclude(applied_wanted=Wanted.ABSENT)
+def _residue_owners(object_type: str = "instance") -> set[UUID]:
+    """Objects that a node may still hold although nobody wants them: what they took stays taken (EN-12)."""
+    rows = NodeObject.objects.filter(object_type=object_type, wanted=Wanted.ABSENT).exclude(
+        applied_wanted=Wanted.ABSENT
+    )
     return set(rows.values_list("object_uuid", flat=True))
 
 
@@ -116,6 +118,7 @@ def _addresses() -> list[str]:
     interfaces = set(Interface.objects.exclude(state=State.DELETED).values_list("pk", flat=True))
     interfaces |= set(Interface.objects.filter(instance_id__in=_residue_owners()).values_list("pk", flat=True))
     networks = set(Network.objects.exclude(state=State.DELETED).values_list("pk", flat=True)) | {FLOATING}
+    networks |= _residue_owners("router")
     owners = {"interface": interfaces, "network": networks}
     # Those of the outside block that belong to no one are the block's own: nobody may be given them.
     rows = Address.objects.exclude(kind=AddressKind.HALO).exclude(network_id=FLOATING, owner_type="")

@@ -1,5 +1,7 @@
 """A node's coming, silence and return (EN-12): which journal of it is accepted, and when it counts as missing."""
 
+from collections.abc import Callable
+
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
 
@@ -97,19 +99,39 @@ def declare_dead(node: Node) -> dict[str, int]:
     return {"instances in error": len(living), "residues": gone.count()}
 
 
-def mark_missing() -> list[str]:
-    """Nodes that have not reported for two minutes become missing; their names."""
-    silent = FromNow(-settings.NODE_MISSING_SECONDS)
-    rows = list(Node.objects.filter(state=State.CREATED, last_seen__lt=silent))
-    for node in rows:
-        _mark_missing(node)
-    return [node.name for node in rows]
+def mark_missing(listen: Callable[[], None]) -> list[str]:
+    """Nodes that have not reported for two minutes become missing; their names.
+
+    When nobody at all has reported, it is the control plane that was away (its database restarted, its listeners were
+    down), and every agent tries again within seconds: `listen` lets them, before silence counts.
+    """
+    if (
+        _silent().exists()
+        and not Node.objects.filter(state=State.CREATED).exclude(pk__in=_silent().values("pk")).exists()
+    ):
+        listen()
+    return [node.name for node in _silent() if _mark_missing(node)]
+
+
+def _silent() -> QuerySet[Node]:
+    return Node.objects.filter(state=State.CREATED, last_seen__lt=FromNow(-settings.NODE_MISSING_SECONDS))
 
 
 @durable
-def _mark_missing(node: Node) -> None:
-    transition(node, State.MISSING)
+def _mark_missing(node: Node) -> bool:
+    still = _silent().select_for_update().filter(pk=node.pk).first()
+    if still is None:
+        return False
+    transition(still, State.MISSING)
     events.record("status", "node is missing", [("node", node.pk)])
+    return True
+
+
+def beyond_reach() -> QuerySet[Node]:
+    """Nodes that no operation waits for: deleted, or missing and not back yet with the journal that is accepted (EN-12)."""
+    silent = Q(last_seen__isnull=True) | Q(last_seen__lt=FromNow(-settings.NODE_SILENT_SECONDS))
+    known = Q(credential__seen_incarnation=F("credential__incarnation"))
+    return Node.objects.filter(Q(state=State.DELETED) | Q(state=State.MISSING) & (silent | ~known))
 
 
 def wants_inventory(node: Node) -> bool:

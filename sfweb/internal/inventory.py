@@ -54,7 +54,7 @@ def compare(node: Node, found: Inventory) -> bool:
             if item is not None:
                 node_life.found_again(row, item.power)
             continue
-        if f"{row.object_type}:{row.object_uuid}" in busy or row.applied_generation < _generation(row):
+        if f"{row.object_type}:{row.object_uuid}" in busy or not _is_settled(row):
             continue
         fault = _fault(node, row, item, found.complete)
         if fault:
@@ -99,5 +99,8 @@ def _busy(node: Node) -> set[str]:
     return {key.partition("@")[0] for key in keys if "@" not in key or key.endswith(f"@{node.pk}")}
 
 
-def _generation(row: NodeObject) -> int:
-    return served()[row.object_type].generation(row.object_uuid, row.node_id)
+def _is_settled(row: NodeObject) -> bool:
+    """True when the node has confirmed the newest wish; an absence has no generation that could be newer."""
+    if row.wanted == Wanted.ABSENT:
+        return row.applied_wanted == Wanted.ABSENT
+    return row.applied_generation >= served()[row.object_type].generation(row.object_uuid, row.node_id)

@@ -12,7 +12,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from sftasks.schedule import RECONCILERS, task_name
 from sfweb.admin.cluster import PeriodicTaskForm
-from sfweb.models import Event, IdempotencyKey, Instance, Key, NodeCredential, Operation, Step
+from sfweb.models import ConsoleTicket, Event, IdempotencyKey, Instance, Key, NodeCredential, Operation, Step
 from sfweb.models.state import OperationState, State
 from tests.api.test_auth import sign_in
 from tests.api.test_query_counts import (
@@ -53,11 +53,11 @@ def test_se_18_the_administration_is_for_staff(world: World):
     assert Client().get("/admin/", HTTP_AUTHORIZATION=f"Bearer {token}").status_code == 302
 
 
-def test_every_table_of_ours_has_a_page_but_credentials_of_nodes():
+def test_every_table_of_ours_has_a_page_but_credentials_and_tickets():
     from django.apps import apps
 
     missing = set(apps.get_app_config("sfweb").get_models()) - set(admin.site._registry)
-    assert missing == {NodeCredential}
+    assert missing == {ConsoleTicket, NodeCredential}
 
 
 @pytest.mark.parametrize(

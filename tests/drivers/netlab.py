@@ -1,4 +1,4 @@
-"""A throw-away underlay with nodes, an outside and guests, all in namespaces of their own, for tests on the real kernel.
+"""A throw-away underlay with nodes, an outside and guests, all in namespaces of their own, for tests on the real kernel (NL-9).
 
 Every node runs the privileged process as it is deployed: a process of its own, with a private /run/netns, reached by its
 socket. Names carry this process's id; `Lab.close` removes everything, however far the construction came.

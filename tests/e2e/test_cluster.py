@@ -11,8 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from lab import node
+from lab.first_boot import environment
 from lab.forward import listener
 from lab.layout import OUTSIDE_ADDRESS, USER
 from tests.e2e.cloud import Cloud, all_pids, closed_off, command_line, machine_network, secrets, status
@@ -93,6 +97,23 @@ def test_one_guest_reaches_the_other_over_the_mesh(cloud: Cloud) -> None:
     assert cloud.ask("two", f"wget -q -O - http://{cloud.address('one')}/") == (0, "one\n")
     status, output = cloud.ask("one", "nslookup two.system.steadyfist")
     assert cloud.address("two") in output, output
+
+
+def test_se_15_the_serial_console_through_the_console_process(cloud: Cloud) -> None:
+    key = environment(cloud.lab)
+    login = {"namespace": key["SHAKENFIST_NAMESPACE"], "key": key["SHAKENFIST_KEY"]}
+    token = requests.post(f"{cloud.lab.api_url}/auth", json=login, timeout=10).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    opened = requests.post(f"{cloud.lab.api_url}/instances/one/console", headers=headers, timeout=10).json()
+    with connect(opened["url"]) as browser:
+        browser.send(opened["ticket"])
+        browser.send("\necho I am $(hostname)\n")
+        heard = b""
+        while b"I am one" not in heard:
+            heard += browser.recv(timeout=20)  # type: ignore[operator]  # the guest's side is always bytes
+    with pytest.raises(ConnectionClosed), connect(opened["url"]) as browser:
+        browser.send(opened["ticket"])
+        browser.recv(timeout=20)
 
 
 def test_guests_reach_the_outside_by_the_carriers_address(cloud: Cloud) -> None:

@@ -2,11 +2,13 @@
 
 import pytest
 
-from sftasks.operations import artifact_publish
+from sftasks.operations import artifact_delete, artifact_publish
+from sfweb.domain import artifact_refs
 from sfweb.domain.specs import NewUploadedArtifact
 from sfweb.errors import Invalid, NotFound
-from sfweb.models import Artifact, Blob, Namespace, Upload
+from sfweb.models import Artifact, Blob, Namespace, Trust, Upload
 from tests.cluster import repeats_are_harmless
+from tests.factories import make_namespace
 
 
 def publish(cluster, **more):
@@ -55,3 +57,32 @@ def test_exactly_one_source_and_only_ones_own(make_bare):
 
 def test_repeats_are_harmless(make_bare):
     assert repeats_are_harmless(make_bare(), publish).state == "succeeded"
+
+
+def test_ar_9_nobody_puts_his_own_bytes_under_another_namespaces_name(make_bare):
+    """Any artifact may be given any source, and a namespace that trusts the victim shows it what it has."""
+    cluster = make_bare()
+    publish(cluster)
+    cluster.settle()
+    genuine = Blob.objects.get()
+    victim, thief = cluster.caller, make_namespace("thief")
+    Trust.objects.create(namespace_id=thief.namespace_uuid, trusted_id=victim.namespace_uuid)
+    upload = Upload.objects.create(namespace_id=thief.namespace_uuid, node_id=cluster.nodes[0].pk, size=1)
+    wanted = NewUploadedArtifact(
+        name="mine", namespace="thief", upload=str(upload.pk), source_url="sf://upload/tenant/mine"
+    )
+    cluster.ask(artifact_publish.request, thief, wanted)
+    cluster.settle()
+    found = artifact_refs.resolve(victim, "sf://upload/tenant/mine", Namespace.objects.get(name="tenant"))
+    assert found == genuine
+
+
+def test_en_7_bytes_that_are_going_get_no_new_name(make_bare):
+    cluster = make_bare()
+    first = publish(cluster)
+    cluster.settle()
+    cluster.ask(artifact_delete.request, cluster.caller, first.row)
+    cluster.settle()
+    with pytest.raises(NotFound):
+        publish(cluster, blob=str(Blob.objects.get().pk))
+    assert Artifact.objects.count() == 1

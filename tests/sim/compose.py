@@ -23,7 +23,8 @@ TO_JSON = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdo
 def configuration(env_file: Path) -> dict[str, Any]:
     """The file as docker-compose understands it; fails with what docker-compose says."""
     command = ["docker-compose", "--env-file", str(env_file), *PROFILES, "config"]
-    done = subprocess.run(command, cwd=CODE, capture_output=True, text=True, check=False)
+    bare = {"PATH": os.environ["PATH"]}  # what is set in the shell would win over the file
+    done = subprocess.run(command, cwd=CODE, env=bare, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     parsed = subprocess.run(
         ["/usr/bin/python3", "-c", TO_JSON], input=done.stdout, capture_output=True, text=True, check=True
@@ -96,17 +97,12 @@ class Composed:
         service = self.services[name]
         kind, *words = service["healthcheck"]["test"]
         command = ["sh", "-c", *words] if kind == "CMD-SHELL" else words
-        done = subprocess.run(
-            self._enter(self._command(service, command)),
-            cwd=CODE,
-            env=self._environment(service),
-            capture_output=True,
-            check=False,
-        )
+        command = self._enter(self._command(service, command))
+        done = subprocess.run(command, cwd=CODE, env=self._environment(service), capture_output=True, check=False)
         return done.returncode == 0
 
     def log(self, name: str) -> str:
-        return (self.directory / f"{name}.log").read_text()[-3000:]
+        return (self.directory / f"{name}.log").read_text()[-1500:]
 
     def inside(self, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """A command of somebody who can reach the published ports."""
@@ -127,7 +123,8 @@ class Composed:
                 assert ended is None, f"{name}: {self.log(name)}"
                 if self.is_healthy(name):
                     return
-            assert time.monotonic() < end, f"{name} never was {condition}: {self.log(name)}"
+            if time.monotonic() > end:
+                raise AssertionError(f"{name} never was {condition}: {self.log(name)}")
             time.sleep(0.2)
 
     def _environment(self, service: dict[str, Any]) -> dict[str, str]:

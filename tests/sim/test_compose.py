@@ -5,12 +5,11 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.processes import CODE
+from tests.processes import CODE, until
 from tests.sim.compose import Composed, configuration
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not shutil.which("docker-compose"), reason="needs docker-compose")]
@@ -30,7 +29,7 @@ FILLED = SECRETS | {
     "KEY_HASH_ROUNDS": "4",
     "WEB_WORKERS": "1",
 }
-RUNNING = ("api", "internal", "control", "beat", "flower", "fake1", "fake2")
+RUNNING = ("api", "internal", "control", "beat", "flower", "console", "fake1", "fake2")
 
 
 @pytest.fixture(scope="module")
@@ -99,28 +98,17 @@ def test_every_setting_is_listed_with_its_meaning():
 
 @pytest.mark.timeout(180)
 def test_its_commands_form_a_system_that_answers_the_public_client(composed: Composed):
+    until(lambda: [row["state"] for row in _listed(composed, "node")] == ["created"] * 2, 20, "both nodes are here")
     client(composed, "network", "create", "composed", "10.40.0.0/24")
-    network = next(row for row in _listed(composed, "network") if row["name"] == "composed")
-    client(
-        composed,
-        "instance",
-        "create",
-        "guest",
-        "1",
-        "128",
-        "-d",
-        "1@https://images.example.org/t.qcow2",
-        "-n",
-        network["uuid"],
-    )
-    end = time.monotonic() + 30
-    while True:
-        shown = json.loads(client(composed, "--json", "instance", "show", "guest"))
-        if shown["state"] == "created":
-            break
-        assert time.monotonic() < end, shown
-        time.sleep(0.3)
+    network = next(row["uuid"] for row in _listed(composed, "network") if row["name"] == "composed")
+    client(composed, "instance", "create", "guest", "1", "128", "-d", "1@https://images.example.org/t", "-n", network)
+    shown = until(lambda: _created(composed, "guest"), 30, "the instance is created")
     assert shown["node"] in ("fake1", "fake2")
+
+
+def _created(composed: Composed, name: str) -> dict | None:
+    shown = json.loads(client(composed, "--json", "instance", "show", name))
+    return shown if shown["state"] == "created" else None
 
 
 def _listed(composed: Composed, kind: str) -> list[dict]:
@@ -132,7 +120,4 @@ def _listed(composed: Composed, kind: str) -> list[dict]:
 @pytest.mark.parametrize("name", ["redis", *RUNNING])
 def test_every_service_passes_its_own_healthcheck(composed: Composed, name: str):
     assert composed.running[name].poll() is None, composed.log(name)
-    end = time.monotonic() + 20
-    while not composed.is_healthy(name):
-        assert time.monotonic() < end, composed.log(name)
-        time.sleep(0.5)
+    until(lambda: composed.is_healthy(name), 20, f"{name} is healthy: {composed.log(name)}", pause=0.5)

@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -172,10 +172,8 @@ def _check(plane: Plane, client: Client, users: list[User]) -> None:
     gone = {instance for user in users for instance in user.gone}
     assert {uuid: shown[uuid]["state"] for uuid in alive if shown[uuid]["state"] != "created"} == {}
     assert {uuid: shown[uuid]["state"] for uuid in gone if shown[uuid]["state"] != "deleted"} == {}
-    names = defaultdict(list)
-    for row in shown.values():
-        names[row["name"]].append(row["uuid"])
-    assert {name: rows for name, rows in names.items() if len(rows) > 1 and name.startswith("user-")} == {}
+    names = Counter(row["name"] for row in shown.values() if row["name"].startswith("user-"))
+    assert {name: count for name, count in names.items() if count > 1} == {}
     assert plane.audit() == []
 
 

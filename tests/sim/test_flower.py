@@ -24,17 +24,29 @@ SSH_KEY = "ssh-ed25519 planted-ssh-key-77aa"
 
 
 @pytest.fixture(scope="module")
-def shown(plane: Plane) -> Plane:
-    """The plane with flower having seen a guest with secrets be created on node3 and deleted."""
+def seen(plane: Plane) -> tuple[Plane, str]:
+    """The plane, and a guest with secrets that flower has seen be created on node3 and deleted."""
     with plane.api() as client:
         plane.clear(client)
         body = new_instance("secretive", placed_on="node3", ssh_key=SSH_KEY)
         body["user_data"] = base64.b64encode(PLANTED.encode()).decode()
         made = client.ok("POST", "/instances", body)
         until(lambda: client.ok("GET", f"/instances/{made['uuid']}")["state"] == "created", 20, "instance created")
-        until(lambda: "ensure_instance" in {task["name"] for task in tasks(plane).values()}, 20, "flower has seen it")
+        until(lambda: seen_of(plane, made["uuid"]), 20, "flower has seen it")
         plane.clear(client)
-    return plane
+    return plane, made["uuid"]
+
+
+def seen_of(plane: Plane, instance: str) -> list[dict]:
+    """What flower shows of the tasks that made the instance."""
+    return [
+        task for task in tasks(plane).values() if task["name"] == "ensure_instance" and instance in str(task["args"])
+    ]
+
+
+@pytest.fixture
+def shown(seen: tuple[Plane, str]) -> Plane:
+    return seen[0]
 
 
 def ask(plane: Plane, method: str, path: str, **more: object) -> requests.Response:
@@ -47,10 +59,10 @@ def tasks(plane: Plane) -> dict[str, dict]:
     return answer.json() if answer.status_code == 200 else {}
 
 
-def test_se_17_flower_names_the_action_and_its_node(shown: Plane):
-    seen = [task for task in tasks(shown).values() if task["name"] == "ensure_instance"]
-    assert {task["worker"] for task in seen} == {"work@node3"}
-    assert all(task["args"].startswith("('instance:") for task in seen)
+def test_se_17_flower_names_the_action_and_its_node(seen: tuple[Plane, str]):
+    found = seen_of(*seen)
+    assert {task["worker"] for task in found} == {"work@node3"}
+    assert all(task["args"].startswith("('instance:") for task in found)
 
 
 def test_se_17_a_stranger_sees_nothing_and_an_operator_changes_nothing(shown: Plane):

@@ -30,7 +30,7 @@ class User(threading.Thread):
     """`alive` are the instances that it was told of and did not delete, `gone` those it deleted."""
 
     def __init__(self, urls: Sequence[str], networks: Sequence[str], seed: int, creates: int, pause: float) -> None:
-        super().__init__(name=f"user-{seed}", daemon=True)
+        super().__init__(name=f"user-{uuid.uuid4().hex[:8]}", daemon=True)
         self._clients = [Client(url) for url in urls]
         self._random = random.Random(seed)
         self._networks = list(networks)
