@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from django.db.models import F
 
+from nodeagent.specs import Power
 from nodeagent.wire import Inventory, SeenObject, dump
 from sftasks import wishes
 from sftasks.operation import served
@@ -19,6 +20,7 @@ from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, State
 
+POWERS = tuple(Power)
 PROOF = 2
 """Complete inventories in a row without the object that prove that it is gone."""
 
@@ -26,9 +28,10 @@ PROOF = 2
 @durable
 def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
     """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired."""
-    for identity in instances:
-        if not node_life.holds(node, "instance", identity):
-            continue
+    if not instances:
+        return
+    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
+    for identity in {str(own) for own in rows}.intersection(instances):
         changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
         off = {
             "power": "off",
@@ -52,7 +55,7 @@ def compare(node: Node, found: Inventory) -> bool:
         item = seen.get((row.object_type, str(row.object_uuid)))
         if row.error == node_life.LOST:
             if item is not None:
-                node_life.found_again(row, item.power)
+                node_life.found_again(row, item.power if item.power in POWERS else "off")
             continue
         if f"{row.object_type}:{row.object_uuid}" in busy or not _is_settled(row):
             continue
@@ -80,6 +83,8 @@ def _fault(node: Node, row: NodeObject, item: SeenObject | None, complete: bool)
 def _power_fault(node: Node, row: NodeObject, item: SeenObject) -> str:
     instance = Instance.objects.filter(pk=row.object_uuid, node=node).values("power", "observed_power").first()
     if instance is None:
+        return ""
+    if item.power not in POWERS:
         return ""
     if item.power != instance["observed_power"]:
         Instance.objects.filter(pk=row.object_uuid).update(observed_power=item.power, power_observed_at=UtcNow())
