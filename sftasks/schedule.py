@@ -33,7 +33,9 @@ RECONCILERS: Mapping[str, float] = {
 
 SLACK = 0.7
 """Share of the period after which the next run may start: beat's messages are never exactly on time."""
-RUN_SECONDS = 600.0
+RUN_PERIODS = 6
+RUN_SECONDS = (60.0, 600.0)
+"""How long a run holds its slot at most: some periods, within these bounds. One that died frees the slot only then."""
 OVERDUE_SECONDS = 30.0
 
 
@@ -74,9 +76,9 @@ def run(name: str) -> dict[str, int] | None:
 def _claim(name: str, period: float) -> bool:
     free = Q(running_until__isnull=True) | Q(running_until__lt=UtcNow())
     slot = Duty.objects.filter(free, name=name, next_run_at__lte=UtcNow())
-    return (
-        slot.update(next_run_at=FromNow(period * SLACK), running_until=FromNow(RUN_SECONDS), last_run_at=UtcNow()) == 1
-    )
+    shortest, longest = RUN_SECONDS
+    held = FromNow(min(max(shortest * settings.TIME_SCALE, RUN_PERIODS * period), longest))
+    return slot.update(next_run_at=FromNow(period * SLACK), running_until=held, last_run_at=UtcNow()) == 1
 
 
 def _finish(name: str, began: float, **columns: Any) -> None:

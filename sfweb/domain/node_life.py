@@ -99,17 +99,22 @@ def declare_dead(node: Node) -> dict[str, int]:
 
 def mark_missing() -> list[str]:
     """Nodes that have not reported for two minutes become missing; their names."""
-    silent = FromNow(-settings.NODE_MISSING_SECONDS)
-    rows = list(Node.objects.filter(state=State.CREATED, last_seen__lt=silent))
-    for node in rows:
-        _mark_missing(node)
-    return [node.name for node in rows]
+    return [node.name for node in _silent_for_long() if _mark_missing(node)]
+
+
+def _silent_for_long() -> QuerySet[Node]:
+    return Node.objects.filter(state=State.CREATED, last_seen__lt=FromNow(-settings.NODE_MISSING_SECONDS))
 
 
 @durable
-def _mark_missing(node: Node) -> None:
-    transition(node, State.MISSING)
-    events.record("status", "node is missing", [("node", node.pk)])
+def _mark_missing(node: Node) -> bool:
+    """False when it has reported, or was deleted, in this moment."""
+    row = _silent_for_long().select_for_update().filter(pk=node.pk).first()
+    if row is None:
+        return False
+    transition(row, State.MISSING)
+    events.record("status", "node is missing", [("node", row.pk)])
+    return True
 
 
 def beyond_reach() -> QuerySet[Node]:
