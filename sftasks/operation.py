@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
+from django.db.models.expressions import Combinable
 
 from nodeagent.wire import Outcome
 from sfweb.domain.callers import CLUSTER, Caller
@@ -64,6 +65,7 @@ class Served:
     """One type of object that nodes hold: how it is rendered, and which operation keeps it as wished.
 
     generation  the object's generation, read before its rows are (EN-2); `advance` raises it above a number
+    newest      the same as an expression over node_objects, for many at once
     requests    for each action, the function that renders its request; None when the rows no longer want it
     """
 
@@ -72,6 +74,7 @@ class Served:
     ensure: str
     remove: str
     generation: Callable[[UUID, UUID], int]
+    newest: Combinable
     advance: Callable[[UUID, UUID, int], None]
     requests: Mapping[str, Callable[[UUID, UUID, Mapping[str, Any]], dict[str, Any] | None]]
 

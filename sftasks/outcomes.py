@@ -16,6 +16,9 @@ from sfweb.models.state import StepState, transition
 BACKOFF_SECONDS = (1, 2, 5, 15, 30, 60)
 UNSUPPORTED_SECONDS = 60
 MAX_STALE = 5
+LONGEST_WAIT_SECONDS = 3600.0
+LARGEST_GENERATION = 2**53
+"""What a node says it has seen raises the object's own row; beyond this it would soon leave no room for a next one."""
 
 
 class Verdict(enum.Enum):
@@ -66,7 +69,8 @@ def _retry(operation: Operation, step: Step, outcome: Outcome, action: Action) -
     if step.failures >= action.retries:
         return _refused(operation, step, outcome, action)
     backoff = BACKOFF_SECONDS[min(step.failures, len(BACKOFF_SECONDS) - 1)] * settings.TIME_SCALE
-    _again(step, outcome.after if outcome.after is not None else backoff, outcome, failures=step.failures + 1)
+    wait = min(max(0.0, outcome.after), LONGEST_WAIT_SECONDS) if outcome.after is not None else backoff
+    _again(step, wait, outcome, failures=step.failures + 1)
     return Verdict.GO_ON
 
 
@@ -92,7 +96,7 @@ def _stale(operation: Operation, step: Step, outcome: Outcome, action: Action) -
     if step.stales + 1 >= MAX_STALE:
         _fail(step, outcome)
         return Verdict.PARK
-    if outcome.generation is not None:
+    if outcome.generation is not None and outcome.generation < LARGEST_GENERATION:
         served()[step.object_type].advance(step.object_uuid, step.node_id, outcome.generation)
     _again(step, 0, outcome, stales=step.stales + 1)
     return Verdict.GO_ON

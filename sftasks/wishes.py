@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Case, F, PositiveBigIntegerField, Q, QuerySet, When
 
+from sftasks.operation import served
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
@@ -48,6 +49,19 @@ def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None
     NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).update(
         applied_generation=0, applied_wanted=None, absences=0, confirmed_at=UtcNow()
     )
+
+
+def with_newest(rows: QuerySet[NodeObject]) -> QuerySet[NodeObject]:
+    """The rows, each with its object's generation as `newest`, in one statement; null where the object is no more."""
+    cases = [When(object_type=kind.type, then=kind.newest) for kind in served().values()]
+    return rows.annotate(newest=Case(*cases, output_field=PositiveBigIntegerField()))
+
+
+def differing(rows: QuerySet[NodeObject]) -> QuerySet[NodeObject]:
+    """Those of which the node has not confirmed the newest wish: exactly these need a message (EN-1)."""
+    here, gone = Q(wanted=Wanted.PRESENT), Q(wanted=Wanted.ABSENT)
+    unconfirmed = Q(applied_wanted__isnull=True) | ~Q(applied_wanted=F("wanted"))
+    return with_newest(rows).filter(gone & unconfirmed | here & (unconfirmed | Q(applied_generation__lt=F("newest"))))
 
 
 def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int) -> bool:

@@ -11,7 +11,7 @@ from nodeagent.specs import BlobSource, BlobSpec
 from nodeagent.wire import dump
 from sftasks.operation import Served, Wish
 from sfweb.domain.callers import Caller
-from sfweb.models import Blob, BlobLocation, NodeObject, Operation, Wanted
+from sfweb.models import Blob, BlobLocation, NodeObject, Operation
 from sfweb.models.state import OPEN_OPERATION, State
 
 
@@ -80,16 +80,13 @@ def _absent(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, A
     return {"blob": str(blob)}
 
 
-def wanted_on(node: UUID, blob: UUID) -> bool:
-    return NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob, wanted=Wanted.PRESENT).exists()
-
-
 OBJECT = Served(
     type="blob",
     kind="blob_on_node",
     ensure="ensure_blob",
     remove="remove_blob",
     generation=_generation,
+    newest=Coalesce(F("generation"), 1),
     advance=_advance,
     requests={"ensure_blob": _present, "remove_blob": _absent},
 )

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 
 from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
@@ -125,6 +125,7 @@ OBJECT = Served(
     ensure="ensure_instance",
     remove="remove_instance",
     generation=_generation,
+    newest=Subquery(Instance.objects.filter(pk=OuterRef("object_uuid")).values("generation")),
     advance=_advance,
     requests={
         "ensure_instance": _present,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 
 from nodeagent.specs import NetworkSpec
@@ -58,6 +58,7 @@ OBJECT = Served(
     ensure="ensure_network",
     remove="remove_network",
     generation=_generation,
+    newest=Subquery(Network.objects.filter(pk=OuterRef("object_uuid")).values("mesh_generation")),
     advance=_advance,
     requests={"ensure_network": _present, "remove_network": _absent},
 )

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 
 from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, LeaseSpec, RouterSpec
@@ -92,6 +92,7 @@ OBJECT = Served(
     ensure="ensure_router",
     remove="remove_router",
     generation=_generation,
+    newest=Subquery(Network.objects.filter(pk=OuterRef("object_uuid")).values("router_generation")),
     advance=_advance,
     requests={"ensure_router": _present, "remove_router": _absent},
 )

@@ -2,15 +2,19 @@
 
 For each node_object whose newest wish is not applied, without an open operation on it, on a node that reports: the
 operation that serves its type. One that is parked (its last step failed for a cause that nothing here can change) waits
-for its owner.
+for its owner; but an absence may have none left, so that is tried again now and then.
 """
 
+import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.db.models import Q, QuerySet
 
-from sftasks import engine
-from sftasks.operation import Wish, served
+from sftasks import engine, wishes
+from sftasks.operation import Wish
 from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
@@ -18,7 +22,10 @@ from sfweb.models import Blob, Instance, Network, NodeObject, Operation, Wanted
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
 
+log = logging.getLogger(__name__)
 PAGE = 500
+AGAIN_SECONDS = 600.0
+"""Between two attempts to take away what refused to go."""
 
 
 def run() -> dict[str, int]:
@@ -28,31 +35,51 @@ def run() -> dict[str, int]:
 
 def close_gaps(node: UUID | None = None) -> int:
     """The same for one node at once, when its inventory has just shown a difference; how many operations that made."""
-    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
-    rows = NodeObject.objects.filter(node__last_seen__gt=fresh, error__isnull=True).select_related("node")
-    rows = rows.filter(node__state__in=(State.CREATED, State.MISSING))
-    if node is not None:
-        rows = rows.filter(node=node)
-    submitted = 0
-    for row in rows.order_by("pk").iterator():
-        if submitted >= PAGE:
-            break
-        if _differs(row) and not _is_busy(row):
-            submitted += _submit(row)
+    submitted, last = 0, 0
+    while submitted < PAGE and (rows := list(_page(node, last))):
+        busy = _busy(rows)
+        for row in rows[: PAGE - submitted]:
+            if not busy.intersection(_keys(row)):
+                submitted += _try_to_submit(row)
+        last = rows[-1].pk
     return submitted
 
 
-def _differs(row: NodeObject) -> bool:
-    if row.wanted == Wanted.ABSENT:
-        return row.applied_wanted != Wanted.ABSENT
-    generation = served()[row.object_type].generation(row.object_uuid, row.node_id)
-    return row.applied_generation < generation or row.applied_wanted != Wanted.PRESENT
+def _page(node: UUID | None, after: int) -> QuerySet[NodeObject]:
+    """The next differences in the order of their keys. A node that is missing gets its residues first (EN-12)."""
+    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
+    absent = Q(wanted=Wanted.ABSENT)
+    rows = NodeObject.objects.filter(
+        absent & Q(node__state=State.MISSING) | Q(node__state=State.CREATED), pk__gt=after, node__last_seen__gt=fresh
+    ).filter(absent | Q(error__isnull=True))
+    if node is not None:
+        rows = rows.filter(node=node)
+    return wishes.differing(rows).order_by("pk")[:PAGE]
 
 
-def _is_busy(row: NodeObject) -> bool:
+def _keys(row: NodeObject) -> tuple[str, str]:
     key = f"{row.object_type}:{row.object_uuid}"
-    keys = [key, f"{key}@{row.node_id}"]
-    return Operation.objects.filter(object_key__in=keys, state__in=OPEN_OPERATION).exists()
+    return key, f"{key}@{row.node_id}"
+
+
+def _busy(rows: Sequence[NodeObject]) -> set[str]:
+    """Keys of these that an operation works on, or for the parked ones has worked on a moment ago."""
+    keys = [key for row in rows for key in _keys(row)]
+    parked = [key for row in rows if row.error is not None for key in _keys(row)]
+    lately = Q(object_key__in=parked, finished_at__gt=FromNow(-AGAIN_SECONDS * settings.TIME_SCALE))
+    found = Operation.objects.filter(Q(object_key__in=keys, state__in=OPEN_OPERATION) | lately)
+    return set(found.values_list("object_key", flat=True))
+
+
+def _try_to_submit(row: NodeObject) -> int:
+    """One row that cannot be served must not keep the pass from the others (RO-12)."""
+    try:
+        return _submit(row)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("wish cannot be served", extra={"object": _keys(row)[1]})
+        return 0
 
 
 @durable

@@ -19,12 +19,8 @@ def take_leases(node: Node, reported: Iterable[Any]) -> int:
     carried = set(CarrierLease.objects.filter(node=node).values_list("network_id", flat=True))
     rows = [row for row in map(_row, reported) if row is not None and row.network_id in carried]
     DhcpLease.objects.filter(network_id__in=carried, expires_at__lt=UtcNow()).delete()
-    for row in rows:
-        DhcpLease.objects.update_or_create(
-            network_id=row.network_id,
-            mac=row.mac,
-            defaults={"address": row.address, "hostname": row.hostname, "expires_at": row.expires_at},
-        )
+    columns = ["address", "hostname", "expires_at"]
+    DhcpLease.objects.bulk_create(rows, batch_size=500, update_conflicts=True, update_fields=columns)
     return len(rows)
 
 

@@ -119,11 +119,12 @@ def _silent() -> QuerySet[Node]:
 
 @durable
 def _mark_missing(node: Node) -> bool:
-    still = _silent().select_for_update().filter(pk=node.pk).first()
-    if still is None:
+    """False when it has reported, or was deleted, in this moment."""
+    row = _silent().select_for_update().filter(pk=node.pk).first()
+    if row is None:
         return False
-    transition(still, State.MISSING)
-    events.record("status", "node is missing", [("node", node.pk)])
+    transition(row, State.MISSING)
+    events.record("status", "node is missing", [("node", row.pk)])
     return True
 
 

@@ -6,19 +6,17 @@ proves absence only when it was complete and twice so. Everything that must not 
 
 import logging
 import time
-import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from nodeagent.wire import LeaseRenewal, NodeEvent, Outcome, Report, ReportAnswer, mesh_digest
+from nodeagent.wire import LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine
 from sftasks.reconcilers import node_objects
-from sfweb.domain import carriers, dhcp, events, node_life, placement
-from sfweb.domain.transactions import durable
-from sfweb.internal import inventory
-from sfweb.models import EventObject, Node, Step
+from sfweb.domain import carriers, node_life
+from sfweb.internal import claims, inventory
+from sfweb.models import Node, Step
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State, StepState
 
@@ -27,19 +25,20 @@ log = logging.getLogger(__name__)
 
 def take_report(node: Node, report: Report) -> ReportAnswer:
     """Everything that a report asks for, each part in its own short transaction."""
-    accepted = node_life.arrive(node, report.incarnation, dict(report.actions), report.clock - time.time())
+    spoken = claims.known_actions(report.actions)
+    accepted = node_life.arrive(node, report.incarnation, spoken, report.clock - time.time())
     acknowledged = _settle_all(node, report.outcomes)
     if report.facts:
-        _take_facts(node, report)
+        claims.take_facts(node, report.facts)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
     drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
-    if report.progress:
-        _take_progress(node, report.progress)
-    told = _take_events(node, report.events)
+    told = claims.take_events(node, report.events)
     node.refresh_from_db()
-    held = {*report.held, *(outcome.token for outcome in report.outcomes)}
-    closed = _closed(node, report.held)
-    _extend(node, report.held)
+    sent = _sent(node)
+    held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}
+    closed = sorted(set(report.held) - sent)
+    _extend(node, sent.intersection(report.held))
+    _take_progress(node, {token: report.progress[token] for token in sent & report.progress.keys()})
     renewals = _renew(node)
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
@@ -88,24 +87,6 @@ def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> list[str]:
     return settled
 
 
-@durable
-def _take_facts(node: Node, report: Report) -> None:
-    facts = dict(report.facts)
-    leases = facts.pop("dhcp_leases", None)
-    columns: dict[str, object] = {"facts": facts}
-    address, port = facts.get("mesh_address"), facts.get("byte_port")
-    if isinstance(address, str) and node.mesh_address is None:
-        columns["mesh_address"] = address
-    if isinstance(port, int):
-        columns["byte_port"] = port
-    Node.objects.filter(pk=node.pk).update(**columns)
-    capacity = facts.get("capacity")
-    if isinstance(capacity, dict):
-        placement.set_limits(node, *(max(0, int(capacity.get(name, 0))) for name in ("cpus", "memory_mb", "disk_gb")))
-    if isinstance(leases, list):
-        dhcp.take_leases(node, leases)
-
-
 def _mesh(report: Report) -> tuple[str, ...] | None:
     """Every node's mesh address, told with facts (they come with every tenth report) to a node that knows another list."""
     if not report.facts:
@@ -115,15 +96,13 @@ def _mesh(report: Report) -> tuple[str, ...] | None:
     return None if mesh_digest(addresses) == report.mesh else addresses
 
 
-def _closed(node: Node, held: Sequence[str]) -> list[str]:
-    """Held tokens that no open step has any more: the node drops those that it has not started."""
-    if not held:
-        return []
-    still = Step.objects.filter(node=node, token__in=held, state=StepState.SENT).values_list("token", flat=True)
-    return sorted(set(held) - {token for token in still if token})
+def _sent(node: Node) -> set[str]:
+    """Tokens of the steps that the node has to do. Of what it names, only these ever reach the database again."""
+    tokens = Step.objects.filter(node=node, state=StepState.SENT).values_list("token", flat=True)
+    return {token for token in tokens if token}
 
 
-def _extend(node: Node, held: Sequence[str]) -> None:
+def _extend(node: Node, held: Collection[str]) -> None:
     if held:
         deadline = FromNow(dispatch.HELD_SECONDS * settings.TIME_SCALE)
         Step.objects.filter(node=node, token__in=held, state=StepState.SENT).update(deadline=deadline)
@@ -164,19 +143,3 @@ def _take_progress(node: Node, progress: dict[str, object]) -> None:
     for token, percent in progress.items():
         if isinstance(percent, int) and 0 <= percent <= 100:
             dispatch.note_progress(node.pk, token, percent)
-
-
-@durable
-def _take_events(node: Node, noticed: Sequence[NodeEvent]) -> list[str]:
-    """Store events of the node once each, by their uuid (EV-2); an object that it has nothing of is not named (SE-4)."""
-    rows = EventObject.objects.filter(event_uuid__in=[event.uuid for event in noticed])
-    known = {str(identity) for identity in rows.values_list("event_uuid", flat=True)}
-    for event in noticed:
-        if event.uuid in known:
-            continue
-        targets = [("node", node.pk)]
-        if event.object_uuid and node_life.holds(node, event.object_type, event.object_uuid):
-            targets.append((event.object_type, uuid.UUID(event.object_uuid)))
-        origin = events.Origin(node=node.name, identity=uuid.UUID(event.uuid), age=event.age)
-        events.record(event.type, event.message, targets, extra=event.extra, origin=origin)
-    return [event.uuid for event in noticed]

@@ -6,19 +6,21 @@ alone is what makes a message needed, and the reconciler of wishes does the rest
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db.models import F
 
+from nodeagent.specs import Power
 from nodeagent.wire import Inventory, SeenObject, dump
 from sftasks import wishes
-from sftasks.operation import served
 from sfweb.domain import events, node_life
 from sfweb.domain.transactions import durable
 from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, State
 
+POWERS = tuple(Power)
 PROOF = 2
 """Complete inventories in a row without the object that prove that it is gone."""
 
@@ -26,9 +28,10 @@ PROOF = 2
 @durable
 def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
     """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired."""
-    for identity in instances:
-        if not node_life.holds(node, "instance", identity):
-            continue
+    if not instances:
+        return
+    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
+    for identity in {str(own) for own in rows}.intersection(instances):
         changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
         off = {
             "power": "off",
@@ -45,47 +48,51 @@ def compare(node: Node, found: Inventory) -> bool:
     """Compare one inventory with what the node confirmed. True when something is to be repaired."""
     Node.objects.filter(pk=node.pk).update(inventory=dump(found), inventory_at=UtcNow(), inventory_wanted=False)
     seen = {(item.object_type, item.object_uuid): item for item in found.objects}
-    rows = list(NodeObject.objects.filter(node=node, seq__lte=found.seq))
-    busy = _busy(node)
+    rows = list(wishes.with_newest(NodeObject.objects.filter(node=node, seq__lte=found.seq)))
+    busy = _busy(rows)
+    powers = _powers(node)
     drift = False
     for row in rows:
         item = seen.get((row.object_type, str(row.object_uuid)))
         if row.error == node_life.LOST:
             if item is not None:
-                node_life.found_again(row, item.power)
+                node_life.found_again(row, item.power if item.power in POWERS else "off")
             continue
-        if f"{row.object_type}:{row.object_uuid}" in busy or not _is_settled(row):
+        if busy.intersection(_keys(row)) or not _is_settled(row):
             continue
-        fault = _fault(node, row, item, found.complete)
+        fault = _fault(row, item, found.complete) or _power_fault(row, item, powers)
         if fault:
             _unconfirm(row, fault)
             drift = True
     return drift
 
 
-def _fault(node: Node, row: NodeObject, item: SeenObject | None, complete: bool) -> str:
-    """What is proven wrong about one object, empty when nothing is."""
+def _fault(row: NodeObject, item: SeenObject | None, complete: bool) -> str:
+    """What is proven wrong about one object's presence, empty when nothing is."""
     if row.wanted != Wanted.PRESENT:
-        return f"{row.object_type} is still on {node.name}" if item is not None else ""
+        return f"{row.object_type} is still there" if item is not None else ""
     if item is None:
         proven = complete and node_life.raise_absences(row) >= PROOF
-        return f"{row.object_type} is gone from {node.name}" if proven else ""
+        return f"{row.object_type} is gone" if proven else ""
     if row.absences:
         NodeObject.objects.filter(pk=row.pk).update(absences=0)
-    if row.object_type == "instance":
-        return _power_fault(node, row, item)
-    return "" if item.intact else f"{row.object_type} on {node.name} is not as it should be"
+    return "" if item.intact else f"{row.object_type} is not as it should be"
 
 
-def _power_fault(node: Node, row: NodeObject, item: SeenObject) -> str:
-    instance = Instance.objects.filter(pk=row.object_uuid, node=node).values("power", "observed_power").first()
-    if instance is None:
+def _powers(node: Node) -> dict[uuid.UUID, tuple[str, str]]:
+    """{instance: (wished, observed)} of all that are placed on the node."""
+    rows = Instance.objects.filter(node=node).exclude(state=State.DELETED).values_list("pk", "power", "observed_power")
+    return {pk: (wished, observed) for pk, wished, observed in rows}
+
+
+def _power_fault(row: NodeObject, item: SeenObject | None, powers: Mapping[uuid.UUID, tuple[str, str]]) -> str:
+    """What is wrong about the power of an instance that is wanted and there; what was seen is noted."""
+    if row.object_type != "instance" or item is None or item.power not in POWERS or row.object_uuid not in powers:
         return ""
-    if item.power != instance["observed_power"]:
+    wished, observed = powers[row.object_uuid]
+    if item.power != observed:
         Instance.objects.filter(pk=row.object_uuid).update(observed_power=item.power, power_observed_at=UtcNow())
-    if item.power != instance["power"]:
-        return f"power is {item.power} on {node.name}, wished is {instance['power']}"
-    return ""
+    return f"power is {item.power}, wished is {wished}" if item.power != wished else ""
 
 
 def _unconfirm(row: NodeObject, message: str) -> None:
@@ -93,14 +100,20 @@ def _unconfirm(row: NodeObject, message: str) -> None:
     events.record("status", f"drift: {message}", [(row.object_type, row.object_uuid), ("node", row.node_id)])
 
 
-def _busy(node: Node) -> set[str]:
-    """Objects that an operation works on now, here or as a whole."""
-    keys = Operation.objects.filter(state__in=OPEN_OPERATION).values_list("object_key", flat=True)
-    return {key.partition("@")[0] for key in keys if "@" not in key or key.endswith(f"@{node.pk}")}
+def _keys(row: NodeObject) -> tuple[str, str]:
+    key = f"{row.object_type}:{row.object_uuid}"
+    return key, f"{key}@{row.node_id}"
 
 
-def _is_settled(row: NodeObject) -> bool:
+def _busy(rows: Sequence[NodeObject]) -> set[str]:
+    """Keys of these objects that an operation works on now, here or as a whole."""
+    keys = [key for row in rows for key in _keys(row)]
+    found = Operation.objects.filter(object_key__in=keys, state__in=OPEN_OPERATION)
+    return set(found.values_list("object_key", flat=True))
+
+
+def _is_settled(row: Any) -> bool:
     """True when the node has confirmed the newest wish; an absence has no generation that could be newer."""
     if row.wanted == Wanted.ABSENT:
         return row.applied_wanted == Wanted.ABSENT
-    return row.applied_generation >= served()[row.object_type].generation(row.object_uuid, row.node_id)
+    return row.newest is not None and bool(row.applied_generation >= row.newest)

@@ -6,6 +6,7 @@ its outcomes, and blobs of steps that it works on (SE-4).
 
 import json
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from functools import wraps
@@ -47,12 +48,30 @@ def _answering(view: Callable[..., dict[str, Any]]) -> View:
 
 
 def _body(request: HttpRequest) -> Any:
+    """Parsed JSON whose every text and number the database can hold; half a surrogate pair becomes a question mark."""
     if len(request.body) > MAX_BODY:
         raise Invalid("the body is too large")
     try:
-        return json.loads(request.body)
-    except ValueError:
+        document = json.loads(request.body, parse_constant=_number, parse_float=_number, parse_int=_whole_number)
+        if b"\\u" in request.body:
+            document = json.loads(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
+        return document
+    except (ValueError, RecursionError):
         raise Invalid("the body is not JSON") from None
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("not a number")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    value = int(text)
+    if not -(2**63) <= value < 2**63:
+        raise ValueError("out of range")
+    return value
 
 
 def _node(request: HttpRequest) -> Node:
@@ -98,6 +117,8 @@ def outcomes(request: HttpRequest) -> dict[str, Any]:
 def tickets(request: HttpRequest) -> dict[str, Any]:
     node = _node(request)
     body = _body(request)
+    if not isinstance(body, dict):
+        raise Invalid("token, blob and peer are needed")
     return vouchers.blob_ticket(node, str(body.get("token")), str(body.get("blob")), str(body.get("peer")))
 
 

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from sftasks.operations import instance_create, network_create
+from sftasks.reconcilers import node_states
 from tests.cluster import Cluster
 from tests.factories import make_namespace, new_instance, new_network
 
@@ -18,6 +19,7 @@ def caller(db):
 def make_cluster(tmp_path, monkeypatch, caller):
     """Makes clusters; each call starts from a database without nodes, networks and instances."""
     numbers = itertools.count()
+    monkeypatch.setattr(node_states, "_listen", lambda: None)
 
     def make(nodes: int = 2, **capacity: int) -> Cluster:
         return Cluster(tmp_path / str(next(numbers)), monkeypatch, nodes, **capacity)

@@ -130,8 +130,8 @@ def test_en_12_a_start_does_not_go_on_without_its_missing_carrier(guest):
     wanted = new_instance("two", "tenant", "net", placed_on=away.name)
     accepted = guest.ask(instance_create.request, guest.caller, wanted)
     fall_silent(guest, carrier)
-    for _ in range(3):
-        guest.run(sweep.sweep)
+    for call in (away.work, away.tell, away.work, away.tell, sweep.sweep, sweep.sweep, sweep.sweep):
+        guest.run(call)
     operation = Operation.objects.get(pk=accepted.operation.pk)
     assert (operation.state, operation.error_code) == ("cancelled", "dependency.failed")
     assert Instance.objects.get(pk=accepted.row.pk).state == "error"
