@@ -67,5 +67,5 @@ def test_when_nobody_reports_it_was_the_control_plane_and_agents_are_listened_fo
 
     monkeypatch.setattr(node_states, "_listen", listen)
     Node.objects.update(last_seen=FromNow(-500))
-    assert served.run(node_states.run) == {"missing": 1}
+    assert missing_now(served) == 1
     assert {row.name: row.state for row in Node.objects.all()} == {"node1": "created", "node2": "missing"}

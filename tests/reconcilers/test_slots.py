@@ -25,7 +25,7 @@ def test_a_process_that_died_in_a_run_gives_its_slot_up_within_half_a_minute(dut
     duty.refresh_from_db()
     assert (duty.running_until - database_now()).total_seconds() <= 30
     Duty.objects.update(running_until=FromNow(-1))
-    assert schedule.run("node_states") == {"missing": 0}
+    assert (schedule.run("node_states") or {}).get("missing") == 0
 
 
 def test_a_run_that_fails_while_the_database_is_away_tells_its_own_error(duty, monkeypatch):
