@@ -53,6 +53,9 @@ test: install lint
 
 prove: install lint
 	@PROVE=1 $(PYTHON) -m lab.suites fast real e2e
+	$(PYTHON) -m bench.steps
+	$(PYTHON) -m bench.create
+	$(PYTHON) -m bench.first_boot
 
 clean-room:
 	@/usr/bin/python3 -m lab.clean_room
