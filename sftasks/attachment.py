@@ -122,9 +122,10 @@ def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:
 
 def leave(instance: Instance, caller: Caller = CLUSTER) -> None:
     """End every interface of the instance, and the networks' presence on its node where that was their last use."""
-    for card in Interface.objects.filter(instance=instance, state__in=LIVING).order_by("network_id", "order"):
+    cards = list(Interface.objects.filter(instance=instance, state__in=LIVING).order_by("network_id", "order"))
+    for card in cards:
         transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow())
-    for network in _networks_of(instance):
+    for network in dict.fromkeys(card.network_id for card in cards):
         locked = Network.objects.select_for_update().get(pk=network)
         leave_network(locked, instance.node_id, caller)
 
@@ -198,6 +199,11 @@ def release(instance: Instance) -> bool:
     for interface in Interface.objects.filter(instance=instance).values_list("pk", flat=True):
         allocator.release_all("interface", interface)
         ipam.release_owned(interface)
+    if instance.state == State.DELETED:
+        for blob in (
+            Blob.objects.filter(disks__instance=instance).exclude(state=State.DELETED).distinct().order_by("pk")
+        ):
+            discard_blob(blob)
     return True
 
 
@@ -210,8 +216,3 @@ def mend_ports(operation: Operation, step: Step, outcome: Outcome) -> bool:
         return False
     instances.raise_generation(instance.pk)
     return True
-
-
-def _networks_of(instance: Instance) -> list[UUID]:
-    rows = Interface.objects.filter(instance=instance).order_by("network_id")
-    return list(rows.values_list("network_id", flat=True).distinct())

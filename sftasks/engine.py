@@ -118,7 +118,7 @@ def settle(node: UUID, outcome: Outcome) -> bool:
         _tell(operation, "late outcome ignored", extra=facts)
         return False
     verdict = outcomes.apply(operation, step, outcome)
-    if verdict == outcomes.Verdict.PARK:
+    if verdict == outcomes.Verdict.PARK and operation.state in OPEN_OPERATION:
         end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
     elif verdict == outcomes.Verdict.FAIL:
         fail(operation, outcome.code, outcome.message)
@@ -150,7 +150,8 @@ def fail(operation: Operation, code: str, message: str) -> None:
     if operation.state != OperationState.RUNNING:
         return
     if kind.retract is None:
-        end(operation, OperationState.FAILED, code, message)
+        asked = operation.cancel_requested_at is not None and code == "cancelled"
+        end(operation, OperationState.CANCELLED if asked else OperationState.FAILED, code, message)
         return
     transition(operation, OperationState.UNWINDING, error_code=code[:64], error_message=message)
     _tell(operation, f"{operation.kind} unwinds", extra={"code": code, "message": message})
@@ -282,15 +283,20 @@ def _next_stage(operation: Operation) -> bool:
 
 
 def _stop(operation: Operation) -> None:
-    """A running operation was asked to stop: unwind, or, where nothing can be undone, end once no step is out."""
+    """A running operation was asked to stop: unwind, or, where nothing can be undone, end once no step is out.
+
+    One that had nothing left to send was asked too late: it ends as it would have.
+    """
     kind = kinds()[operation.kind]
     if kind.retract is not None:
         fail(operation, "cancelled", "cancelled while it ran")
         return
     Step.objects.filter(operation=operation, state=StepState.PLANNED).update(
-        state=StepState.OBSOLETE, finished_at=UtcNow()
+        state=StepState.OBSOLETE, finished_at=UtcNow(), reason="cancelled"
     )
-    if not Step.objects.filter(operation=operation, state__in=OPEN_STEP).exists():
+    steps = Step.objects.filter(operation=operation)
+    dropped = steps.filter(state=StepState.OBSOLETE, reason="cancelled")
+    if dropped.exists() and not steps.filter(state__in=OPEN_STEP).exists():
         end(operation, OperationState.CANCELLED, "cancelled", "cancelled while it ran")
 
 

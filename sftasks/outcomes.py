@@ -92,7 +92,12 @@ def _unknown(operation: Operation, step: Step, outcome: Outcome, action: Action)
 
 
 def _stale(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
-    """Rendered again at once and not counted as a failure; the rows move above what the node knows (EN-2)."""
+    """Rendered again at once and not counted as a failure; the rows move above what the node knows (EN-2).
+
+    What is done once may have been done by the journal that is gone: nobody knows (EN-8).
+    """
+    if action.once and outcome.code == "incarnation":
+        return _unknown(operation, step, outcome, action)
     if step.stales + 1 >= MAX_STALE:
         _fail(step, outcome)
         return Verdict.PARK

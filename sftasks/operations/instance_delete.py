@@ -52,9 +52,9 @@ def finish(operation: Operation, ended: Ended) -> None:
     if not ended.ok:
         transition(instance, State.ERROR, error_message=f"{ended.code}: {ended.message}")
         return
-    attachment.leave(instance)
-    attachment.release(instance)
     transition(instance, State.DELETED, deleted_at=UtcNow(), observed_power="off", power_observed_at=UtcNow())
+    attachment.release(instance)
+    attachment.leave(instance)
 
 
 OPERATION = Kind(name="instance_delete", stages=stages, finish=finish, coalesces=True, supersedes=True, priority=10)

@@ -34,6 +34,7 @@ def finish(operation: Operation, ended: Ended) -> None:
             Instance.objects.filter(pk=instance.pk).update(observed_power=instance.power, power_observed_at=UtcNow())
     if instance.state in (State.DELETED, State.ERROR) and not _still_wanted(instance):
         attachment.release(instance)
+        attachment.leave(instance)
 
 
 def _still_wanted(instance: Instance) -> bool:

@@ -4,10 +4,10 @@ import uuid
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.expressions import RawSQL
 
-from sfweb.models import CarrierLease, Network, Node
+from sfweb.models import CarrierLease, Network, Node, NodeObject, Wanted
 from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 
@@ -50,12 +50,19 @@ def lease_of(network: uuid.UUID, node: uuid.UUID) -> Lease | None:
     )
     if row is None:
         return None
-    return Lease(epoch=row["epoch"], seconds=max(0.0, (row["left"] or 0) / 1e6), rivals=has_rivals())
+    return Lease(epoch=row["epoch"], seconds=max(0.0, (row["left"] or 0) / 1e6), rivals=has_rivals(node))
 
 
 def renew(node: Node) -> list[tuple[uuid.UUID, int, int]]:
-    """Extend every lease that the node holds, as its report was processed; (network, vni, epoch) of each."""
-    rows = CarrierLease.objects.filter(node=node, network__state__in=(State.INITIAL, State.CREATED, State.DELETE_WAIT))
+    """Extend every lease that the node holds, as its report was processed; (network, vni, epoch) of each.
+
+    As long as it should hold the router: not while the network is being taken away, and also for a network in error
+    whose guests are still there.
+    """
+    router = NodeObject.objects.filter(
+        node=node, object_type="router", object_uuid=OuterRef("network_id"), wanted=Wanted.PRESENT
+    )
+    rows = CarrierLease.objects.filter(Exists(router), node=node)
     held = [
         (network, vni or 0, epoch) for network, vni, epoch in rows.values_list("network_id", "network__vni", "epoch")
     ]
@@ -65,6 +72,6 @@ def renew(node: Node) -> list[tuple[uuid.UUID, int, int]]:
     return held
 
 
-def has_rivals() -> bool:
-    """True when another node could take a lease over, so that holders must stop by themselves."""
-    return Node.objects.filter(state=State.CREATED, carrier_eligible=True).count() > 1
+def has_rivals(holder: uuid.UUID) -> bool:
+    """True when a node other than the holder could take its lease over, so that it must stop by itself."""
+    return Node.objects.filter(state=State.CREATED, carrier_eligible=True).exclude(pk=holder).exists()

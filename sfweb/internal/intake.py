@@ -39,7 +39,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     closed = sorted(set(report.held) - sent)
     _extend(node, sent.intersection(report.held))
     _take_progress(node, {token: report.progress[token] for token in sent & report.progress.keys()})
-    renewals = _renew(node)
+    renewals = _renew(node) if accepted and node.state == State.CREATED else []
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
         node_objects.close_gaps(node.pk)
@@ -122,7 +122,7 @@ def _to_cancel(node: Node) -> list[str]:
 
 def _renew(node: Node) -> list[LeaseRenewal]:
     held = carriers.renew(node)
-    rivals = bool(held) and carriers.has_rivals()
+    rivals = bool(held) and carriers.has_rivals(node.pk)
     seconds = settings.CARRIER_LEASE_SECONDS
     return [
         LeaseRenewal(network=str(network), vni=vni, epoch=epoch, seconds=seconds, rivals=rivals)
@@ -134,7 +134,7 @@ def _interval(node: Node, carries: bool) -> float:
     """Five seconds while anything is open, ten for a carrier with rivals, else thirty (EN-4, EN-10, EN-11)."""
     if Step.objects.filter(node=node, state__in=(StepState.PLANNED, StepState.SENT)).exists():
         return float(settings.REPORT_BUSY_SECONDS)
-    if carries and carriers.has_rivals():
+    if carries and carriers.has_rivals(node.pk):
         return float(settings.REPORT_CARRIER_SECONDS)
     return float(settings.REPORT_IDLE_SECONDS)
 

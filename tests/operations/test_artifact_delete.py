@@ -33,3 +33,13 @@ def test_repeats_are_harmless(guest):
     guest.ask(instance_delete.request, guest.caller, guest.instance)
     guest.settle()
     assert repeats_are_harmless(guest, delete).state == "succeeded"
+
+
+def test_bytes_that_only_a_disk_kept_go_with_the_instance(guest):
+    guest.ask(artifact_delete.request, guest.caller, Artifact.objects.get())
+    guest.settle()
+    guest.ask(instance_delete.request, guest.caller, guest.instance)
+    guest.settle()
+    assert all(node.host.inventory().blobs == {} for node in guest.nodes)
+    assert Blob.objects.get().state == "deleted"
+    assert guest.findings() == []

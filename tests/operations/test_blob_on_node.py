@@ -1,12 +1,15 @@
 """blob_on_node: fetched once, copied to others, taken away when nothing is made of it."""
 
+import uuid
+
 from nodeagent.host import Refused
-from sftasks import attachment
+from nodeagent.wire import Outcome
+from sftasks import attachment, engine
 from sftasks.operation import Accepted
 from sftasks.operations import artifact_fetch
 from sfweb.domain.specs import NewArtifact
 from sfweb.domain.transactions import durable
-from sfweb.models import Artifact, Blob, BlobLocation
+from sfweb.models import Artifact, Blob, BlobLocation, Operation
 from tests.cluster import repeats_are_harmless
 
 URL = "https://images.example.org/image.qcow2"
@@ -61,3 +64,14 @@ def test_repeats_are_harmless(make_bare):
     fetch(cluster)
     cluster.settle()
     assert repeats_are_harmless(cluster, copy).state == "succeeded"
+
+
+def test_en_14_a_fetch_that_stopped_because_it_was_asked_to_is_cancelled_not_failed(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    operation = Operation.objects.get(kind="blob_on_node")
+    cluster.run(engine.cancel, operation.pk, cluster.caller)
+    (letter,) = [letter for node in cluster.nodes for letter in node.letters]
+    stopped = Outcome(token=letter.token, kind="refused", code="cancelled", message="the control plane asked to stop")
+    cluster.run(engine.settle, uuid.UUID(letter.node), stopped)
+    assert Operation.objects.get(pk=operation.pk).state == "cancelled"

@@ -256,3 +256,15 @@ def test_se_3_no_message_carries_a_secret(served):
         list(Event.objects.values_list("extra", flat=True))
     )
     assert secret not in text and "secret-key" not in text
+
+
+def test_en_8_a_reboot_for_a_journal_that_is_gone_is_not_run_again(guest):
+    accepted = guest.ask(instance_power.request, guest.caller, guest.instance, "reboothard")
+    (letter,) = guest.home.letters
+    guest.home.letters.clear()
+    guest.run(guest.home.report)
+    lost = Outcome(token=letter.token, kind="stale", code="incarnation")
+    guest.run(engine.settle, guest.home.pk, lost)
+    guest.settle()
+    assert state_of(accepted) == "failed"
+    assert not [effect for effect in guest.home.host.effects if effect[0] == "reboot_domain"]

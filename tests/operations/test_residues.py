@@ -1,6 +1,6 @@
 """What a node may still hold is never given away, and what nobody wants is taken away in the end (EN-1, EN-12, EN-13)."""
 
-from sftasks import sweep
+from sftasks import engine, sweep
 from sftasks.operations import (
     instance_create,
     instance_delete,
@@ -16,6 +16,7 @@ from sfweb.models import (
     Address,
     CarrierLease,
     Instance,
+    Interface,
     Network,
     Node,
     NodeCapacity,
@@ -249,3 +250,27 @@ def test_en_12_what_was_left_taken_when_a_node_was_given_up_is_freed_with_the_ro
     guest.run(hard_deletes.run)
     assert not Instance.objects.exists()
     assert not PoolAllocation.objects.filter(owner_type__in=("instance", "interface")).exists()
+
+
+def test_en_14_a_guest_whose_delete_was_cancelled_on_its_way_gives_its_cards_back_with_its_addresses(guest):
+    """The wish stays retracted, so the reconciler ends it: no card may keep an address or MAC that others are given."""
+    Node.objects.filter(pk=guest.home.pk).update(last_seen=FromNow(-100))
+    accepted = guest.ask(instance_delete.request, guest.caller, guest.instance)
+    guest.run(engine.cancel, accepted.operation.pk, guest.caller)
+    assert Operation.objects.get(pk=accepted.operation.pk).state == "cancelled"
+    guest.run(guest.home.report)
+    guest.run(node_objects.run)
+    guest.settle()
+    assert guests_on(guest.home) == set()
+    assert not Interface.objects.exclude(state="deleted").exists()
+    assert guest.findings() == []
+
+
+def test_en_14_a_cancel_that_comes_when_all_is_done_changes_nothing(guest):
+    accepted = guest.ask(instance_delete.request, guest.caller, guest.instance)
+    guest.run(guest.home.work)
+    guest.run(engine.cancel, accepted.operation.pk, guest.caller)
+    guest.settle()
+    assert Operation.objects.get(pk=accepted.operation.pk).state == "succeeded"
+    assert Instance.objects.get(pk=guest.instance.pk).state == "deleted"
+    assert guest.findings() == []

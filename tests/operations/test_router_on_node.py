@@ -1,10 +1,13 @@
 """router_on_node: the carrier's services, from the rows of interfaces, entries and lease."""
 
+import uuid
+
 from sftasks import engine
 from sftasks.operation import Accepted
+from sftasks.operations import network_delete
 from sftasks.plans import routers
 from sfweb.domain.transactions import durable
-from sfweb.models import CarrierLease, DnsEntry, Interface, Network
+from sfweb.models import CarrierLease, DnsEntry, Interface, Network, Node, NodeObject
 from tests.cluster import repeats_are_harmless
 
 
@@ -52,3 +55,34 @@ def test_only_the_holder_of_the_lease_is_rendered(guest):
 
 def test_repeats_are_harmless(served):
     assert repeats_are_harmless(served, serve).state == "succeeded"
+
+
+def test_en_11_who_has_no_rival_is_told_so_though_he_may_carry_no_new_network(guest):
+    """Another node can take over exactly when there is another."""
+    carrier = next(node for node in guest.nodes if node.host.inventory().routers)
+    Node.objects.filter(pk=carrier.pk).update(carrier_eligible=False)
+    (renewal,) = guest.run(carrier.report).leases
+    assert renewal.rivals
+    Node.objects.exclude(pk=carrier.pk).update(state="missing")
+    (renewal,) = guest.run(carrier.report).leases
+    assert not renewal.rivals
+
+
+def test_en_11_en_12_no_lease_is_renewed_for_another_journal_or_while_residues_are_left(guest):
+    carrier = next(node for node in guest.nodes if node.host.inventory().routers)
+    Node.objects.filter(pk=carrier.pk).update(state="missing")
+    NodeObject.objects.create(node_id=carrier.pk, object_type="instance", object_uuid=uuid.uuid4(), wanted="absent")
+    assert guest.run(carrier.report).leases == ()
+    NodeObject.objects.filter(node_id=carrier.pk, wanted="absent").delete()
+    assert len(guest.run(carrier.report).leases) == 1
+    (carrier.directory / "journal.sqlite").unlink()
+    carrier.restart()
+    assert guest.run(carrier.report).leases == ()
+
+
+def test_en_11_a_router_that_is_being_taken_away_is_not_renewed_and_one_in_error_is(served):
+    carrier = next(node for node in served.nodes if node.host.inventory().routers)
+    Network.objects.filter(pk=served.network.pk).update(state="error")
+    assert len(served.run(carrier.report).leases) == 1
+    served.ask(network_delete.request, served.caller, Network.objects.get(pk=served.network.pk))
+    assert served.run(carrier.report).leases == ()
