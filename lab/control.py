@@ -162,7 +162,7 @@ def programs(lab: Layout) -> list[Program]:
             environment={"SF_ROLE": "console"},
         ),
     ]
-    flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}")
+    flower = _celery(lab, "flower", "flower", "--address=127.0.0.1", f"--port={FLOWER_PORT}", "--read_only=True")
     url = _broker_url(lab, "flower", secrets["flower_password"])
     found.append(replace(flower, environment={**flower.environment, "BROKER_URL": url}))
     if not lab.offline:

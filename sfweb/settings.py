@@ -165,8 +165,6 @@ REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
 OPERATION_KEEP_SECONDS = 7 * 86400
 
-FETCH_ALLOW = [item for item in os.environ.get("FETCH_ALLOW", "").split(",") if item]
-"""CIDR blocks that images may be fetched from though they are not public (SE-8)."""
 BYTES_CONNECT_SECONDS = 5.0
 BYTES_READ_SECONDS = 60.0
 BYTES_TICKET_SECONDS = 600

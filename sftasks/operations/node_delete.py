@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 
+from django.db.models import Exists, OuterRef
+
 from sftasks import attachment, engine
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import BlobLocation, CarrierLease, Instance, Node, NodeObject, Operation
+from sfweb.models import Blob, BlobLocation, CarrierLease, Instance, Node, NodeObject, Operation
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
 
 @durable
 def request(caller: Caller, node: Node) -> Accepted:
-    """Raises NotFound for a deleted node, Conflict while instances are placed on it or networks carried by it."""
+    """Raises NotFound for a deleted node, Conflict while it has instances, networks or the only copy of a blob."""
     operation = engine.submit(
         Wish(
             kind="node_delete",
@@ -29,14 +31,22 @@ def request(caller: Caller, node: Node) -> Accepted:
         raise NotFound(f"node not found: {row.name}")
     placed = Instance.objects.filter(node=row).exclude(state=State.DELETED).count()
     carried = CarrierLease.objects.filter(node=row).count()
-    if placed or carried:
+    alone = _only_copies(row)
+    if placed or carried or alone:
         raise Conflict(
-            f"node {row.name} has {placed} instances and carries {carried} networks",
+            f"node {row.name} has {placed} instances, carries {carried} networks and has the only copy of {alone} blobs",
             code="node.in_use",
-            details={"instances": placed, "networks": carried},
+            details={"instances": placed, "networks": carried, "blobs": alone},
         )
     transition(row, State.DELETED, deleted_at=UtcNow())
     return Accepted(row, operation)
+
+
+def _only_copies(node: Node) -> int:
+    """Living blobs that no other node has and that cannot be fetched again."""
+    elsewhere = BlobLocation.objects.filter(blob=OuterRef("pk")).exclude(node=node)
+    here = Blob.objects.filter(state=State.CREATED, locations__node=node).exclude(Exists(elsewhere))
+    return here.exclude(source_url__startswith="http").count()
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

@@ -53,14 +53,15 @@ def _present(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, 
     if row.state not in (State.INITIAL, State.CREATED):
         return None
     source, upload = _source(row, node)
-    if source is None:
-        return None
     spec = BlobSpec(blob=str(blob), source=source, size=row.size, sha512=row.sha512 or row.expected_sha512)
     return {"spec": dump(spec), "upload": upload}
 
 
-def _source(blob: Blob, node: UUID) -> tuple[BlobSource | None, str | None]:
-    """Where this node gets the bytes, and the upload of its own that they are in, if they are."""
+def _source(blob: Blob, node: UUID) -> tuple[BlobSource, str | None]:
+    """Where this node gets the bytes, and the upload of its own that they are in, if they are.
+
+    Where nobody else has them it is asked to find them at itself: that is true, or fails with a reason.
+    """
     if blob.upload is not None and blob.upload.node_id == node and blob.state == State.INITIAL:
         return BlobSource(peer=str(node)), str(blob.upload.pk)
     holders = BlobLocation.objects.filter(blob=blob, node__state=State.CREATED).exclude(node_id=node)
@@ -69,11 +70,7 @@ def _source(blob: Blob, node: UUID) -> tuple[BlobSource | None, str | None]:
         return BlobSource(peer=str(peer)), None
     if blob.source_url.startswith(("http://", "https://")):
         return BlobSource(url=blob.source_url), None
-    return (
-        (BlobSource(peer=str(node)), None)
-        if BlobLocation.objects.filter(blob=blob, node_id=node).exists()
-        else (None, None)
-    )
+    return BlobSource(peer=str(node)), None
 
 
 def _absent(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,18 @@
 Only what no node may still hold: an object with a residue stays until that is confirmed.
 """
 
+import logging
+from collections.abc import Callable
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from sftasks import attachment
 from sfweb.domain import allocator, consoles
 from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict
 from sfweb.models import (
     Address,
     Artifact,
@@ -30,6 +34,7 @@ from sfweb.models import (
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
 
+log = logging.getLogger(__name__)
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
 
@@ -38,13 +43,31 @@ def run() -> dict[str, int]:
     """One bounded page of each kind, children before parents."""
     return {
         "operations": _operations(),
+<<<<<<< HEAD
         "instances": sum(_instance(pk) for pk in _long_gone(Instance, "instance")),
         "networks": sum(_network(pk) for pk in _long_gone(Network, "network")),
         "artifacts": sum(_artifact(pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_blob(pk) for pk in _unused_blobs()),
         "console_tickets": consoles.reap(),
+=======
+        "instances": sum(_guarded(_instance, pk) for pk in _long_gone(Instance, "instance")),
+        "networks": sum(_guarded(_network, pk) for pk in _long_gone(Network, "network")),
+        "artifacts": sum(_guarded(_artifact, pk) for pk in _long_gone(Artifact, None)),
+        "blobs": sum(_guarded(_blob, pk) for pk in _unused_blobs()),
+>>>>>>> review
         "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
     }
+
+
+def _guarded(forget: Callable[[UUID], int], pk: UUID) -> int:
+    """A row that cannot go must not keep the others (RO-12)."""
+    try:
+        return forget(pk)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("row cannot be deleted", extra={"uuid": str(pk)})
+        return 0
 
 
 def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, UUID]":
@@ -54,7 +77,9 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
         kinds = (object_type, "router") if object_type == "network" else (object_type,)
         held = NodeObject.objects.filter(object_type__in=kinds, object_uuid=OuterRef("pk"))
         rows = rows.exclude(Exists(held.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)))
-    return rows.values_list("pk", flat=True)[:PAGE]
+    if model is Network:
+        rows = rows.exclude(Exists(Interface.objects.filter(network=OuterRef("pk"))))  # they go with their instances
+    return rows.order_by("deleted_at").values_list("pk", flat=True)[:PAGE]
 
 
 def _unused_blobs() -> "QuerySet[Blob, UUID]":
@@ -92,8 +117,6 @@ def _instance(pk: UUID) -> int:
 
 @durable
 def _network(pk: UUID) -> int:
-    if Interface.objects.filter(network_id=pk).exists():
-        return 0
     Address.objects.filter(network_id=pk).delete()
     CarrierLease.objects.filter(network_id=pk).delete()
     NodeObject.objects.filter(object_type="router", object_uuid=pk).delete()
@@ -114,6 +137,9 @@ def _blob(pk: UUID) -> int:
 
 
 def _forget(model: type[Model], object_type: str, pk: UUID) -> int:
+    """Unless an operation still works on it, whose end would not find it."""
+    if Operation.objects.filter(object_key__startswith=f"{object_type}:{pk}", state__in=OPEN_OPERATION).exists():
+        raise Conflict(f"{object_type} {pk} is being worked on")
     Metadata.objects.filter(object_type=object_type, object_uuid=pk).delete()
     NodeObject.objects.filter(object_type=object_type, object_uuid=pk).delete()
     return model._default_manager.filter(pk=pk).delete()[0] and 1

@@ -13,7 +13,6 @@ from sfweb.models import BlobLocation, Instance, Node, NodeCredential, NodeObjec
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
-SKEW_WARNING_SECONDS = 5.0
 LOST = "node lost its disk"
 DEAD = "node was declared dead"
 
@@ -145,10 +144,6 @@ def holds(node: Node, object_type: str, object_uuid: str) -> bool:
     return (
         value is not None and NodeObject.objects.filter(node=node, object_type=object_type, object_uuid=value).exists()
     )
-
-
-def clock_is_wrong(node: Node) -> bool:
-    return abs(node.clock_skew) > SKEW_WARNING_SECONDS
 
 
 def raise_absences(row: NodeObject) -> int:

@@ -270,14 +270,3 @@ def set_limits(node: Node, cpus: int, memory_mb: int, disk_gb: int) -> None:
         ceiling_disk_gb=row.ceiling_disk_gb,
         updated_at=UtcNow(),
     )
-
-
-def room_of(instance: Instance) -> Room:
-    """What the instance's row and disks ask for; a disk without a size counts as its blob's virtual size."""
-    disks = instance.disks.all()
-    gib = sum(disk.size_gb or _blob_gib(disk.blob.virtual_size if disk.blob else None) for disk in disks)
-    return Room(cpus=instance.cpus, memory_mb=instance.memory_mb, disk_gb=gib)
-
-
-def _blob_gib(size: int | None) -> int:
-    return -(-size // 2**30) if size else 1

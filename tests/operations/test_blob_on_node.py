@@ -7,9 +7,10 @@ from nodeagent.wire import Outcome
 from sftasks import attachment, engine
 from sftasks.operation import Accepted
 from sftasks.operations import artifact_fetch
+from sftasks.reconcilers import node_objects
 from sfweb.domain.specs import NewArtifact
 from sfweb.domain.transactions import durable
-from sfweb.models import Artifact, Blob, BlobLocation, Operation
+from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation
 from tests.cluster import repeats_are_harmless
 
 URL = "https://images.example.org/image.qcow2"
@@ -75,3 +76,16 @@ def test_en_14_a_fetch_that_stopped_because_it_was_asked_to_is_cancelled_not_fai
     stopped = Outcome(token=letter.token, kind="refused", code="cancelled", message="the control plane asked to stop")
     cluster.run(engine.settle, uuid.UUID(letter.node), stopped)
     assert Operation.objects.get(pk=operation.pk).state == "cancelled"
+
+
+def test_a_copy_of_what_nobody_has_fails_with_a_reason_and_is_not_asked_for_each_minute(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    cluster.settle()
+    Blob.objects.update(source_url="")
+    BlobLocation.objects.all().delete()
+    accepted = copy(cluster)
+    cluster.settle(rounds=20)
+    assert Operation.objects.get(pk=accepted.operation.pk).state == "failed"
+    assert NodeObject.objects.exclude(error=None).count() == 1
+    assert cluster.run(node_objects.run) == {"submitted": 0}

@@ -1,7 +1,11 @@
 """node_delete: only a node that carries nothing; what is queued for it ends."""
 
-from sftasks.operations import node_delete
-from sfweb.models import Node, NodeObject
+import pytest
+
+from sftasks.operations import artifact_publish, node_delete
+from sfweb.domain.specs import NewUploadedArtifact
+from sfweb.errors import Conflict
+from sfweb.models import Namespace, Node, NodeObject, Upload
 from tests.cluster import repeats_are_harmless
 
 
@@ -22,3 +26,15 @@ def test_repeats_are_harmless(served):
     accepted = delete(served)
     served.nodes.remove(gone)
     assert repeats_are_harmless(served, lambda _: accepted).state == "succeeded"
+
+
+def test_a_node_with_the_only_copy_of_an_upload_is_not_deleted(served):
+    """Its bytes would be gone with it, while the artifact says that they are there."""
+    empty = next(node for node in served.nodes if not node.host.inventory().networks)
+    upload = Upload.objects.create(namespace=Namespace.objects.get(name="tenant"), node_id=empty.pk, size=1)
+    wanted = NewUploadedArtifact(name="mine", namespace="tenant", upload=str(upload.pk))
+    served.ask(artifact_publish.request, served.caller, wanted)
+    served.settle()
+    with pytest.raises(Conflict) as caught:
+        delete(served)
+    assert caught.value.details["blobs"] == 1

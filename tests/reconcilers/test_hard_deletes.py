@@ -48,3 +48,16 @@ def test_co_13_ended_operations_stay_seven_days_and_open_ones_for_ever(guest):
     for _ in range(5):
         guest.run(hard_deletes.run)
     assert not Operation.objects.filter(state="succeeded").exists()
+
+
+def test_ro_12_a_row_that_cannot_go_does_not_keep_the_others(guest):
+    delete_all(guest)
+    make_old()
+    Operation.objects.create(kind="instance_on_node", object_key=f"instance:{guest.instance.pk}")
+    counts = guest.run(hard_deletes.run)
+    assert counts["instances"] == 0
+    assert Instance.objects.exists(), "the operation that works on it would not find it"
+    Operation.objects.filter(state="waiting").update(state="cancelled")
+    assert guest.run(hard_deletes.run)["instances"] == 1
+    assert guest.run(hard_deletes.run)["networks"] in (0, 1)
+    assert not Network.objects.filter(pk=guest.network.pk).exists()
