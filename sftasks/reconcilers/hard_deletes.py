@@ -43,18 +43,11 @@ def run() -> dict[str, int]:
     """One bounded page of each kind, children before parents."""
     return {
         "operations": _operations(),
-<<<<<<< HEAD
-        "instances": sum(_instance(pk) for pk in _long_gone(Instance, "instance")),
-        "networks": sum(_network(pk) for pk in _long_gone(Network, "network")),
-        "artifacts": sum(_artifact(pk) for pk in _long_gone(Artifact, None)),
-        "blobs": sum(_blob(pk) for pk in _unused_blobs()),
-        "console_tickets": consoles.reap(),
-=======
         "instances": sum(_guarded(_instance, pk) for pk in _long_gone(Instance, "instance")),
         "networks": sum(_guarded(_network, pk) for pk in _long_gone(Network, "network")),
         "artifacts": sum(_guarded(_artifact, pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_guarded(_blob, pk) for pk in _unused_blobs()),
->>>>>>> review
+        "console_tickets": consoles.reap(),
         "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
     }
 
