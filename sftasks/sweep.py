@@ -106,15 +106,16 @@ def _guarded(verb: Callable[[UUID], None], pk: UUID) -> int:
 
 
 def _waiting() -> "QuerySet[Operation, UUID]":
-    """Waiting, old enough that the process that submitted it had its chance, nothing open in front of it, nobody running."""
+    """Waiting, old enough that the process that submitted it had its chance, nothing open in front of it, nobody running.
+
+    Some of these wait for what only their kind knows (`ready`): so a page is drawn at random, or they would fill it for ever.
+    """
     rows = Operation.objects.filter(
         state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE)
     )
     needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
     runner = Operation.objects.filter(running_key=OuterRef("object_key"))
-    return (
-        rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("created_at").values_list("pk", flat=True)[:PAGE]
-    )
+    return rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("?").values_list("pk", flat=True)[:PAGE]
 
 
 def _stuck() -> "QuerySet[Operation, UUID]":

@@ -11,7 +11,7 @@ from sfweb.domain.transactions import durable
 from sfweb.errors import Forbidden, NotFound
 from sfweb.models import FLOATING, Address, CarrierLease, Interface, Network, Operation
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_OPERATION, State, transition
+from sfweb.models.state import OPEN_OPERATION, OperationState, State, transition
 
 
 @durable
@@ -60,7 +60,10 @@ def stages(operation: Operation) -> Sequence[Stage]:
 def finish(operation: Operation, ended: Ended) -> None:
     network = Network.objects.select_for_update().get(pk=operation.params["network"])
     if not ended.ok:
-        transition(network, State.ERROR, error_message=f"{ended.code}: {ended.message}")
+        if ended.state == OperationState.CANCELLED and _users(network).exists():
+            transition(network, State.CREATED)  # nothing was taken away yet
+        else:
+            transition(network, State.ERROR, error_message=f"{ended.code}: {ended.message}")
         return
     attachment.release_egress(network.pk)
     Address.objects.filter(network=network).delete()

@@ -66,7 +66,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         State.DELETE_WAIT: {State.DELETED, State.ERROR},
         State.ERROR: {State.CREATED, State.DELETE_WAIT, State.DELETED},
     },
-    "Network": _LIFE,
+    "Network": {**_LIFE, State.DELETE_WAIT: {State.DELETED, State.ERROR, State.CREATED}},
     "Interface": _LIFE,
     "Artifact": _LIFE,
     "Blob": {

@@ -2,10 +2,12 @@
 
 import pytest
 
-from sftasks.operations import network_delete
+from sftasks import engine
+from sftasks.operations import instance_create, network_delete
 from sfweb.errors import Forbidden, NotFound
 from sfweb.models import FLOATING, Address, CarrierLease, Network, PoolAllocation
 from tests.cluster import repeats_are_harmless
+from tests.factories import new_instance
 
 
 def delete(cluster):
@@ -53,3 +55,12 @@ def test_nw_5_a_delete_that_races_the_create_wins(make_bare):
 
 def test_repeats_are_harmless(served):
     assert repeats_are_harmless(served, delete).state == "succeeded"
+
+
+def test_a_delete_that_is_taken_back_before_the_last_interface_went_leaves_the_network_as_it_was(guest):
+    accepted = delete(guest)
+    guest.run(engine.cancel, accepted.operation.pk, guest.caller)
+    assert Network.objects.get(pk=guest.network.pk).state == "created"
+    guest.ask(instance_create.request, guest.caller, new_instance("more", "tenant", "net"))
+    guest.settle()
+    assert guest.findings() == []

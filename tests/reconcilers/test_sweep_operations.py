@@ -1,6 +1,6 @@
 """sweep_operations: what a dead process left half done is advanced (EN-6)."""
 
-from sftasks import engine
+from sftasks import engine, sweep
 from sftasks.operations import instance_power
 from sftasks.reconcilers import sweep_operations
 from sfweb.models import Operation, OperationDependency, Step
@@ -59,3 +59,17 @@ def test_ro_12_one_broken_operation_does_not_keep_the_others(guest, monkeypatch)
 
 def test_a_pass_with_nothing_to_do_does_nothing(guest):
     assert set(guest.run(sweep_operations.run).values()) == {0}
+
+
+def test_en_6_what_is_not_ready_fills_no_page_for_ever(guest, monkeypatch):
+    """Deletes that wait for interfaces are older than the one that a dead process left."""
+    for _ in range(2):
+        Operation.objects.create(
+            kind="network_delete", object_key=f"network:{guest.network.pk}", params={"network": str(guest.network.pk)}
+        )
+    left = ask_and_die(guest, monkeypatch)
+    Operation.objects.filter(kind="network_delete").update(created_at=FromNow(-1000))
+    monkeypatch.setattr(sweep, "PAGE", 1)
+    for _ in range(60):
+        guest.run(sweep.sweep)
+    assert Operation.objects.get(pk=left.pk).state != "waiting"
