@@ -5,6 +5,7 @@ that lost its journal is another node to the control plane (EN-2). A request is 
 *outcome*, which stays until the control plane has acknowledged it (EN-3). The received ones are the inbox.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -52,7 +53,11 @@ class Journal:
         self._writer = threading.Lock()  # SQLite's own wait for a writer is a sleep of up to 100 ms
         self._open: list[sqlite3.Connection] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connection()
+        with open(path.with_suffix(".making"), "w") as making:
+            # SQLite refuses all but one of those who switch a fresh file to write-ahead logging, without waiting
+            fcntl.flock(making, fcntl.LOCK_EX)
+            connection = self._connection()
+            connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("BEGIN IMMEDIATE")
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
@@ -269,7 +274,6 @@ class Journal:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None or self._local.process != os.getpid():
             connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             self._local.connection, self._local.process = connection, os.getpid()
             self._open.append(connection)

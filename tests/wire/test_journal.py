@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,3 +115,19 @@ def test_en_8_a_killed_process_leaves_its_mark(tmp_path):
     journal.give_back(MESSAGE.token)
     assert [message.token for message in journal.inbox(False, retry_after=-1)] == [MESSAGE.token]
     journal.close()
+
+
+def test_the_nodes_processes_may_make_the_journal_at_the_same_moment(tmp_path):
+    """A fresh file is switched to write-ahead logging by one of them; SQLite refuses the others at once, without waiting."""
+    barrier = threading.Barrier(8)
+
+    def open_it(number):
+        barrier.wait()
+        made = Journal(tmp_path / f"round-{number}" / "journal.sqlite")
+        incarnation = made.incarnation
+        made.close()
+        return incarnation
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(15):
+            assert len(set(pool.map(open_it, [number] * 8))) == 1
