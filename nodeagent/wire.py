@@ -200,11 +200,15 @@ class SeenObject:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Everything the node holds, as of journal position `seq`; `complete` is false when any part could not be read."""
+    """Everything the node holds, as of journal position `seq`; `complete` is false when any part could not be read.
+
+    uuid  names this one look, so that a report that is sent again after a lost answer does not count it twice
+    """
 
     seq: int
     complete: bool
     objects: tuple[SeenObject, ...]
+    uuid: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

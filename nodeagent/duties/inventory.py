@@ -1,5 +1,7 @@
 """All that the node holds, with the journal position at which the look began (EN-13)."""
 
+import uuid
+
 from nodeagent.reporter import Duty, Surroundings
 from nodeagent.wire import Inventory, SeenObject
 
@@ -22,7 +24,9 @@ def run(around: Surroundings) -> None:
     ]
     for kind, identities in (("network", found.networks), ("router", found.routers), ("blob", found.blobs)):
         objects += [SeenObject(object_type=kind, object_uuid=identity) for identity in identities]
-    around.findings.inventory = Inventory(seq=seq, complete=not found.unreadable, objects=tuple(objects))
+    around.findings.inventory = Inventory(
+        seq=seq, complete=not found.unreadable, objects=tuple(objects), uuid=str(uuid.uuid4())
+    )
     if found.unreadable:
         around.notice("status", "inventory incomplete", parts=list(found.unreadable))
 

@@ -46,6 +46,8 @@ def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
 @durable
 def compare(node: Node, found: Inventory) -> bool:
     """Compare one inventory with what the node confirmed. True when something is to be repaired."""
+    if found.uuid and (node.inventory or {}).get("uuid") == found.uuid:
+        return False
     Node.objects.filter(pk=node.pk).update(inventory=dump(found), inventory_at=UtcNow(), inventory_wanted=False)
     seen = {(item.object_type, item.object_uuid): item for item in found.objects}
     rows = list(wishes.with_newest(NodeObject.objects.filter(node=node, seq__lte=found.seq)))

@@ -229,3 +229,15 @@ def test_en_12_a_dead_nodes_residues_are_free_again(guest):
     assert not NodeObject.objects.filter(node_id=guest.home.pk).exists()
     with pytest.raises(Gone):
         enrolment.authenticate(guest.home.pk, guest.home.identity.secret)
+
+
+def test_en_13_one_look_that_is_reported_twice_proves_no_absence(guest):
+    """The answer to a report with an inventory was lost, so the same inventory comes again."""
+    from nodeagent.wire import Inventory
+    from sfweb.internal import inventory
+
+    guest.home.host.power_cut()
+    look = Inventory(seq=guest.home.journal.seq, complete=True, objects=(), uuid="one-look")
+    for _ in range(3):
+        guest.run(inventory.compare, guest.home.row, look)
+    assert NodeObject.objects.get(node_id=guest.home.pk, object_type="network").applied_generation > 0
