@@ -6,10 +6,10 @@ Every step that was ever sent, finished or not, is followed by what the rows say
 
 from django.db.models import Min
 
-from sftasks import dispatch
-from sftasks.operation import PlannedStep, kinds, served
+from sftasks import dispatch, wishes
+from sftasks.operation import kinds
 from sfweb.domain import node_life
-from sfweb.models import NodeObject, Operation, Step, Wanted
+from sfweb.models import Operation, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_STEP, StepState, transition
 
@@ -57,13 +57,7 @@ def _retract(operation: Operation) -> None:
         if where in seen:
             continue
         seen.add(where)
-        wish = NodeObject.objects.filter(
-            node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
-        ).first()
-        action = served()[step.object_type].action(wish.wanted if wish else Wanted.ABSENT)
-        planned = PlannedStep(
-            node=step.node_id, action=action, object_type=step.object_type, object_uuid=step.object_uuid
-        )
+        planned = wishes.step_for(step.node_id, step.object_type, step.object_uuid)
         dispatch.plan(operation, {newest - step.stage: [planned]}, purpose="undo")
     operation.params = {**operation.params, "retracted": True}
     operation.save(update_fields=["params"])

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.db.models import Case, F, PositiveBigIntegerField, Q, QuerySet, When
 
-from sftasks.operation import served
+from sftasks.operation import PlannedStep, served
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
@@ -42,6 +42,13 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
         rows.delete()
         return False
     return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
+
+
+def step_for(node: UUID, object_type: str, object_uuid: UUID) -> PlannedStep:
+    """What brings the node to its wish for the object as it stands now; without a wish, the object's removal."""
+    wish = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).first()
+    action = served()[object_type].action(wish.wanted if wish else Wanted.ABSENT)
+    return PlannedStep(node=node, action=action, object_type=object_type, object_uuid=object_uuid)
 
 
 def forget_confirmation(node: UUID, object_type: str, object_uuid: UUID) -> None:

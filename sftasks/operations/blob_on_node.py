@@ -6,18 +6,16 @@ The first node that has it makes the blob; a later failure marks only that node'
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment
-from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
-from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation, Step, Wanted
+from sftasks import attachment, wishes
+from sftasks.operation import Ended, Kind, Stage
+from sfweb.models import Artifact, Blob, BlobLocation, Operation, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, StepState, transition
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
     node, blob = UUID(operation.params["node"]), UUID(operation.params["blob"])
-    wish = NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob).first()
-    action = served()["blob"].action(wish.wanted if wish else Wanted.ABSENT)
-    return [[PlannedStep(node=node, action=action, object_type="blob", object_uuid=blob)]]
+    return [[wishes.step_for(node, "blob", blob)]]
 
 
 def finish(operation: Operation, ended: Ended) -> None:

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
-from sfweb.models import NodeObject, Operation, Wanted
+from sftasks import wishes
+from sftasks.operation import Ended, Kind, Stage
+from sfweb.models import Operation
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
     node, network = UUID(operation.params["node"]), UUID(operation.params["network"])
-    wish = NodeObject.objects.filter(node_id=node, object_type="network", object_uuid=network).first()
-    action = served()["network"].action(wish.wanted if wish else Wanted.ABSENT)
-    return [[PlannedStep(node=node, action=action, object_type="network", object_uuid=network)]]
+    return [[wishes.step_for(node, "network", network)]]
 
 
 def finish(operation: Operation, ended: Ended) -> None:

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment
-from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
-from sfweb.models import Network, NodeObject, Operation, Wanted
+from sftasks import attachment, wishes
+from sftasks.operation import Ended, Kind, Stage
+from sfweb.models import Network, Operation
 from sfweb.models.state import State
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
     node, network = UUID(operation.params["node"]), UUID(operation.params["network"])
-    wish = NodeObject.objects.filter(node_id=node, object_type="router", object_uuid=network).first()
-    action = served()["router"].action(wish.wanted if wish else Wanted.ABSENT)
-    return [[PlannedStep(node=node, action=action, object_type="router", object_uuid=network)]]
+    return [[wishes.step_for(node, "router", network)]]
 
 
 def finish(operation: Operation, ended: Ended) -> None:
