@@ -15,8 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.fake_faults import Crash, Faults
+from nodeagent.fake_guests import BOOTED, FakeGuests, made_of
 from nodeagent.fake_store import FakeStore
-from nodeagent.host import BlobFacts, Call, Capacity, DomainEvent, DomainState, HostInventory, Refused, Retry
+from nodeagent.host import (
+    BlobFacts,
+    Call,
+    Capacity,
+    CommandResult,
+    DomainEvent,
+    DomainState,
+    GuestState,
+    HostInventory,
+    Refused,
+    Retry,
+    Transfer,
+)
 from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
 from nodeagent.wire import dump
 
@@ -47,6 +60,7 @@ class FakeHost:
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
         self.unreadable: tuple[str, ...] = ()
+        self.guests = FakeGuests()
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
         self.crash_before = self.faults.crash_before
@@ -244,6 +258,46 @@ class FakeHost:
             return "removed"
 
         self._change("power_cut", "host", act)
+
+    def guest_states(self) -> Mapping[str, GuestState]:
+        with self._held("guest_states") as held:
+            talking = [instance for instance in held["domains"] if instance not in self.guests.silent]
+        return {instance: GuestState(since=BOOTED, booted=BOOTED) for instance in talking}
+
+    def start_in_guest(self, instance: str, command_line: str) -> int:
+        def act(held: dict[str, Any]) -> str:
+            self.guests.require(instance, instance in held["domains"])
+            return "created"
+
+        self._change("start_in_guest", instance, act)
+        return self.guests.start(command_line)
+
+    def result_in_guest(self, instance: str, pid: int) -> CommandResult | None:
+        self._require_guest("result_in_guest", instance)
+        return self.guests.result(pid)
+
+    def kill_in_guest(self, instance: str, pid: int) -> None:
+        self.guests.kill(pid)
+
+    def write_in_guest(self, instance: str, blob: str, target: Transfer, call: Call) -> None:
+        self._require_guest("write_in_guest", instance)
+        if self.blob(blob) is None:
+            raise Retry("blob.missing", f"blob {blob} is not on this node")
+        self.guests.files[instance, target.path] = blob.encode()
+        self.guests.modes[instance, target.path] = target.mode
+
+    def read_in_guest(self, instance: str, blob: str, source: Transfer, call: Call) -> BlobFacts:
+        self._require_guest("read_in_guest", instance)
+        return self.keep_blob(blob, self.guests.read(instance, source.path, source.ceiling), call)
+
+    def keep_blob(self, blob: str, content: bytes, call: Call) -> BlobFacts:
+        facts = made_of(content)
+        self._put("keep_blob", "blobs", blob, asdict(facts))
+        return facts
+
+    def _require_guest(self, verb: str, instance: str) -> None:
+        with self._held(verb) as held:
+            self.guests.require(instance, instance in held["domains"])
 
     def inventory(self) -> HostInventory:
         with self._held("inventory") as held:

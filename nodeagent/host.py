@@ -85,6 +85,33 @@ class Capacity:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class GuestState:
+    """A guest whose agent answers: since when, and when the guest says it was started; seconds since 1970."""
+
+    since: float
+    booted: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandResult:
+    """How a command inside a guest ended: its exit status, and what it wrote."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """One file of a guest. `patience`: seconds within which each piece must move; `ceiling`: bytes that are read at most."""
+
+    path: str
+    patience: int
+    mode: int | None = None
+    ceiling: int = 0
+
+
 class Call(Protocol):
     """The attempt that an action runs in."""
 
@@ -146,6 +173,25 @@ class Host(Protocol):
 
     def reboot_domain(self, instance: str, hard: bool) -> None: ...
 
+    def start_in_guest(self, instance: str, command_line: str) -> int:
+        """Start a command of the guest's shell by its agent; the pid. Codes of all guest verbs: guest.off, guest.refused
+        (with what the agent said), and Retry("guest.silent").
+        """
+
+    def result_in_guest(self, instance: str, pid: int) -> CommandResult | None:
+        """How it ended, told once; None while it runs."""
+
+    def kill_in_guest(self, instance: str, pid: int) -> None: ...
+
+    def write_in_guest(self, instance: str, blob: str, target: Transfer, call: Call) -> None:
+        """Copy a blob of this node into a file of the guest."""
+
+    def read_in_guest(self, instance: str, blob: str, source: Transfer, call: Call) -> BlobFacts:
+        """Copy a file of the guest into a new blob."""
+
+    def keep_blob(self, blob: str, content: bytes, call: Call) -> BlobFacts:
+        """Make a blob of these bytes."""
+
     def inventory(self) -> HostInventory: ...
 
     def capacity(self) -> Capacity: ...
@@ -162,6 +208,9 @@ class Machine(Host, Protocol):
 
     def forget_attempt(self, token: str) -> None:
         """Remove what an attempt that ended with its process left half made (EN-15)."""
+
+    def guest_states(self) -> Mapping[str, GuestState]:
+        """The guests whose agent answers."""
 
     def trim_console_logs(self) -> int:
         """Hold every console log to its limit (SE-10); how many had grown past it."""

@@ -19,6 +19,8 @@ DOMAIN = re.compile(
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 DEVICE = re.compile(r"(vd|sd|nvme)[a-z0-9]{1,6}\Z")
 MAX_VNI = 2**24 - 1
+GUEST_REFUSALS = frozenset({"cancelled", "guest.off", "guest.refused"})
+"""Why an action that speaks to a guest's agent may be refused."""
 
 
 def _match(pattern: re.Pattern[str], value: str, what: str) -> None:

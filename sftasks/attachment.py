@@ -4,7 +4,8 @@ Called inside the transactions of operations: writes wishes and generations, sub
 them, and says which of those the caller has to wait for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db.models import F
@@ -12,12 +13,14 @@ from django.db.models import F
 from nodeagent.wire import Outcome
 from sftasks import engine, wishes
 from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
+from sfweb.domain import agent_operations, allocator, artifact_refs, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
+    AgentOperation,
     Artifact,
     Blob,
+    BlobLocation,
     CarrierLease,
     Instance,
     Interface,
@@ -81,6 +84,51 @@ def bring_blob(blob: Blob, node: UUID, caller: Caller) -> Operation | None:
     if first is not None and not operation.joined:
         engine.depend(operation, [first])
     return operation
+
+
+def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
+    """The node holds verified bytes of the blob, whose row is locked; the first arrival makes the blob."""
+    BlobLocation.objects.get_or_create(blob=blob, node_id=node)
+    if blob.state != State.INITIAL:
+        return
+    transition(
+        blob,
+        State.CREATED,
+        size=facts["size"],
+        sha512=facts["sha512"],
+        format=facts["format"],
+        virtual_size=facts["virtual_size"],
+        fetched_at=UtcNow(),
+        error_message=None,
+    )
+    for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
+        transition(artifact, State.CREATED)
+
+
+def blob_made(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
+    """The node has made the bytes of a new blob by itself: it holds them as if it had been told to."""
+    _wish_blob(blob, node, present=True)
+    NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob.pk).update(
+        applied_generation=F("generation"), applied_wanted=Wanted.PRESENT, confirmed_at=UtcNow()
+    )
+    blob_arrived(blob, node, facts)
+
+
+def blob_not_made(blob: Blob, node: UUID, caller: Caller = CLUSTER) -> None:
+    """The node was asked to make the blob and may have done so or not: it is to hold nothing of it."""
+    transition(blob, State.DELETED)
+    _wish_blob(blob, node, present=True)
+    NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob.pk).update(confirmed_at=UtcNow())
+    drop_blob(blob, caller)
+
+
+def forget_agent_operation(identity: UUID, caller: Caller = CLUSTER) -> int:
+    """Its end, and that of a file that was fetched for it and nothing else needs; 1. Raises Conflict while it is open."""
+    row = AgentOperation.objects.select_for_update().get(pk=identity)
+    agent_operations.forget(row)
+    if row.blob_id:
+        discard_blob(Blob.objects.get(pk=row.blob_id), caller)
+    return 1
 
 
 def drop_blob(blob: Blob, caller: Caller = CLUSTER) -> list[Operation]:

@@ -153,7 +153,7 @@ def note_progress(node: uuid.UUID, token: str, percent: int) -> None:
     step = Step.objects.filter(node_id=node, token=token, state=StepState.SENT).values("operation_id").first()
     if step:
         Operation.objects.filter(pk=step["operation_id"], state=OperationState.RUNNING, progress__lt=percent).update(
-            progress=percent
+            progress=percent, progressed_at=UtcNow()
         )
 
 

@@ -71,6 +71,22 @@ class Blobs:
             remove(path)
         return facts
 
+    def open(self, blob: str) -> FileIO:
+        """The blob's bytes. Raises Retry("blob.missing")."""
+        try:
+            return self._layout.blob(blob).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise Retry("blob.missing", f"blob {blob} is not on this node") from None
+
+    def make(self, blob: str, write: Callable[[Path], None], call: Call) -> BlobFacts:
+        """A new blob of what `write` puts at the path that it is given, whatever content that is."""
+        with _telling_a_full_disk(), appearing(self._layout.blob(blob), call.token) as temporary:
+            write(temporary)
+            with temporary.open("rb", buffering=0) as file:
+                content = (size := os.fstat(file.fileno()).st_size), _sha512(file, size, call)
+            spec = BlobSpec(blob=blob, source=BlobSource(peer=blob))
+            return self._settle(temporary, spec, call.token, content, any_content=True)
+
     def remove(self, blob: str) -> str:
         file, sidecar = self._layout.blob(blob), self._layout.blob_facts(blob)
         gone = [remove(path) for path in (file, sidecar)]

@@ -5,6 +5,7 @@ counts as stuck and the caller is told to try again (`domain.stuck`). An absent 
 """
 
 import contextlib
+import json
 import queue
 import secrets
 import threading
@@ -15,11 +16,12 @@ from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import libvirt
+import libvirt_qemu
 
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.deadline import Deadlines
 from nodeagent.drivers.domain_events import Lifecycle, start_event_loop
-from nodeagent.host import DomainEvent, DomainState, Retry
+from nodeagent.host import DomainEvent, DomainState, Refused, Retry
 from nodeagent.specs import Power
 
 T = TypeVar("T")
@@ -27,7 +29,10 @@ CALL_SECONDS = 20.0
 # The first start after libvirtd came up waits until it has asked QEMU for its features.
 START_SECONDS = 90.0
 _GONE = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
+_SILENT = frozenset({libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED})
 _LOST = frozenset({libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT})
+_AGENT_DOMAINS = frozenset({libvirt.VIR_FROM_QEMU})
+AGENT_CHANNEL = "devices/channel/target[@name='org.qemu.guest_agent.0']"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +146,43 @@ class Domains:
             )
 
         return self._on(instance, act)
+
+    def guest_channels(self) -> Mapping[str, bool]:
+        """{instance: whether its agent has its end of the channel open} of the running domains that have a channel."""
+
+        def read() -> Mapping[str, bool]:
+            found = {}
+            for domain in self._open().listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                with _tolerating_absence():
+                    target = ElementTree.fromstring(domain.XMLDesc(0)).find(AGENT_CHANNEL)
+                    if target is not None:
+                        found[domain.UUIDString()] = target.get("state") == "connected"
+            return found
+
+        return self._call("libvirt", read)
+
+    def ask_guest(self, instance: str, command: Mapping[str, Any], seconds: int) -> Any:
+        """What the guest's agent answers to one command within `seconds`.
+
+        Raises Refused("guest.off"), Refused("guest.refused") with what the agent said, or Retry("guest.silent").
+        """
+
+        def act() -> Any:
+            domain = self._find(instance)
+            if domain is None:
+                raise Refused("guest.off", f"instance {instance} does not run")
+            try:
+                return json.loads(libvirt_qemu.qemuAgentCommand(domain, json.dumps(command), seconds, 0))["return"]
+            except libvirt.libvirtError as error:
+                if error.get_error_code() in _GONE:
+                    raise Refused("guest.off", f"instance {instance} does not run") from error
+                if error.get_error_code() in _SILENT:
+                    raise Retry("guest.silent", f"{command['execute']}: the guest's agent does not answer") from error
+                if error.get_error_domain() in _AGENT_DOMAINS:
+                    raise Refused("guest.refused", str(error)) from error
+                raise
+
+        return self._deadlines.run(f"agent of {instance}", seconds + self._seconds, lambda: self._translated(act))
 
     def has_spice(self, virtualisation: str) -> bool:
         """Whether QEMU here can show a guest by SPICE; `virtualisation` is kvm or qemu."""

@@ -5,6 +5,7 @@ import logging
 import queue
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nodeagent.config import Config
@@ -13,16 +14,20 @@ from nodeagent.drivers.acceleration import find as find_acceleration
 from nodeagent.drivers.blobs import Blobs
 from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
+from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
 from nodeagent.host import (
     BlobFacts,
     Call,
     Capacity,
+    CommandResult,
     DomainEvent,
     DomainState,
+    GuestState,
     HostInventory,
     Refused,
     Retry,
+    Transfer,
 )
 from nodeagent.nethelper import names
 from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
@@ -77,6 +82,7 @@ class RealHost:
         self._blobs = Blobs(self._layout, self._fetch_policy)
         self._disks = Disks(self._layout)
         self._domains = Domains(config.libvirt_uri)
+        self._guests = GuestAgents(self._domains, self._blobs)
 
     @cached_property
     def acceleration(self) -> str:
@@ -191,6 +197,27 @@ class RealHost:
     def reboot_domain(self, instance: str, hard: bool) -> None:
         self._domains.reboot(instance, hard)
 
+    def guest_states(self) -> Mapping[str, GuestState]:
+        return self._guests.states()
+
+    def start_in_guest(self, instance: str, command_line: str) -> int:
+        return self._guests.start(instance, command_line)
+
+    def result_in_guest(self, instance: str, pid: int) -> CommandResult | None:
+        return self._guests.result(instance, pid)
+
+    def kill_in_guest(self, instance: str, pid: int) -> None:
+        self._guests.kill(instance, pid)
+
+    def write_in_guest(self, instance: str, blob: str, target: Transfer, call: Call) -> None:
+        self._guests.write(instance, blob, target, call)
+
+    def read_in_guest(self, instance: str, blob: str, source: Transfer, call: Call) -> BlobFacts:
+        return self._guests.read(instance, blob, source, call)
+
+    def keep_blob(self, blob: str, content: bytes, call: Call) -> BlobFacts:
+        return self._blobs.make(blob, lambda path: _write(path, content), call)
+
     def inventory(self) -> HostInventory:
         unreadable: list[str] = []
 
@@ -263,6 +290,10 @@ class RealHost:
             deny=[own, *machine.networks_on(self._config.mesh_device)],
             proxy=self._config.fetch_proxy,
         )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _require_supported(spec: InstanceSpec) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 from sftasks import attachment, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sfweb.models import Artifact, Blob, BlobLocation, Operation, Step
-from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, StepState, transition
 
 
@@ -26,27 +25,9 @@ def finish(operation: Operation, ended: Ended) -> None:
         if step.action == "remove_blob":
             BlobLocation.objects.filter(blob=blob, node_id=node).delete()
         else:
-            _arrived(blob, node, (step.outcome or {}).get("result", {}))
+            attachment.blob_arrived(blob, node, (step.outcome or {}).get("result", {}))
     elif not ended.ok and blob.state == State.INITIAL and not blob.locations.exists():
         _failed(blob, ended)
-
-
-def _arrived(blob: Blob, node: UUID, facts: dict[str, object]) -> None:
-    BlobLocation.objects.get_or_create(blob=blob, node_id=node)
-    if blob.state != State.INITIAL:
-        return
-    transition(
-        blob,
-        State.CREATED,
-        size=facts["size"],
-        sha512=facts["sha512"],
-        format=facts["format"],
-        virtual_size=facts["virtual_size"],
-        fetched_at=UtcNow(),
-        error_message=None,
-    )
-    for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
-        transition(artifact, State.CREATED)
 
 
 def _failed(blob: Blob, ended: Ended) -> None:

@@ -17,6 +17,7 @@ from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
 from sfweb.models import (
     Address,
+    AgentOperation,
     Artifact,
     Blob,
     CarrierLease,
@@ -76,7 +77,8 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
 
 
 def _unused_blobs() -> "QuerySet[Blob, UUID]":
-    rows = Blob.objects.filter(state=State.DELETED, locations__isnull=True, versions__isnull=True, disks__isnull=True)
+    unused = {f"{what}__isnull": True for what in ("locations", "versions", "disks", "agent_operations")}
+    rows = Blob.objects.filter(state=State.DELETED, **unused)
     held = NodeObject.objects.filter(object_type="blob", object_uuid=OuterRef("pk"))
     return rows.exclude(Exists(held.exclude(applied_wanted=Wanted.ABSENT))).values_list("pk", flat=True)[:PAGE]
 
@@ -102,6 +104,8 @@ def _instance(pk: UUID) -> int:
     interfaces = list(Interface.objects.filter(instance_id=pk).values_list("pk", flat=True))
     if not attachment.release(Instance.objects.select_for_update().get(pk=pk)):
         return 0
+    for asked in AgentOperation.objects.filter(instance_id=pk).values_list("pk", flat=True):
+        attachment.forget_agent_operation(asked)
     PlacementReservation.objects.filter(instance_id=pk).delete()
     Metadata.objects.filter(object_type="interface", object_uuid__in=interfaces).delete()
     Interface.objects.filter(pk__in=interfaces).delete()

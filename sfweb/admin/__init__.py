@@ -20,6 +20,7 @@ PAGES = {
     models.Metadata: owners.MetadataPage,
     models.IdempotencyKey: owners.IdempotencyPage,
     models.Instance: computing.InstancePage,
+    models.AgentOperation: computing.AgentOperationPage,
     models.Disk: computing.DiskPage,
     models.Interface: computing.InterfacePage,
     models.Network: computing.NetworkPage,

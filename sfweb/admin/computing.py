@@ -26,6 +26,16 @@ class InstancePage(ReadOnlyPage):
         for_each(self, request, rows.select_related("namespace"), instance_delete.request)
 
 
+class AgentOperationPage(ReadOnlyPage):
+    """What is run in guests and what comes out is their owners' alone."""
+
+    list_display = ("uuid", "instance", "namespace", "state", "deadline", "created_at", "finished_at")
+    list_filter = ("state",)
+    search_fields = ("uuid", "instance__name", "instance__uuid")
+    list_select_related = ("instance", "namespace")
+    secret_fields = ("commands", "results")
+
+
 class DiskPage(ReadOnlyPage):
     list_display = ("instance", "device", "bus", "kind", "size_gb", "blob")
     list_filter = ("bus", "kind")

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from sfweb.api.base import seconds
 from sfweb.api.interfaces import interface_views
 from sfweb.domain.metadata import metadata_of
 from sfweb.models import Disk, Instance, Interface
@@ -51,8 +52,8 @@ def _view(
         "machine_type": row.machine_type,
         "side_channels": row.side_channels,
         "agent_state": row.agent_state,
-        "agent_start_time": None,
-        "agent_system_boot_time": None,
+        "agent_start_time": seconds(row.agent_started_at),
+        "agent_system_boot_time": seconds(row.agent_system_booted_at),
         "error_message": row.error_message,
         "interfaces": interfaces,
         "disks": _block_devices(row, disks),

@@ -30,7 +30,7 @@ from sfweb.models import DependencyKind, Operation, OperationDependency, Operati
 from sfweb.models.state import OperationState
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
-TARGET_TYPES = ("instance", "network", "interface", "artifact", "blob", "node", "namespace", "upload")
+TARGET_TYPES = ("instance", "network", "interface", "artifact", "blob", "node", "namespace", "upload", "agentoperation")
 MAX_CHAIN = 1000
 
 

@@ -6,6 +6,14 @@ A token stands here only when its endpoint answers, and no other text on the pag
 from django.http import HttpRequest, HttpResponse
 
 CAPABILITIES = {
+    "agents": (
+        "agentoperations-crud",
+        "instance-agentoperations",
+        "instance-agentoperations-all",
+        "instance-execute",
+        "instance-get",
+        "instance-put-blob",
+    ),
     "artifacts": ("artifact-metadata",),
     "blobs": ("blob-data-limit", "blob-events", "blob-metadata", "blob-search-by-hash", "blob-single-checksum"),
     "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),

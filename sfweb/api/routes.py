@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, path
 
+from sfweb.api import agent_operations as agents
 from sfweb.api import artifacts as art
 from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, tokens, uploads
 from sfweb.api import namespaces as ns
@@ -24,6 +25,11 @@ urlpatterns: list[URLPattern] = [
     path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
     path("instances/<str:ref>/console", consoles.ConsoleTickets.as_view()),
     *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),
+    path("instances/<str:ref>/agent/execute", agents.AgentExecute.as_view()),
+    path("instances/<str:ref>/agent/put", agents.AgentPut.as_view()),
+    path("instances/<str:ref>/agent/get", agents.AgentGet.as_view()),
+    path("instances/<str:ref>/agentoperations", agents.InstanceAgentOperations.as_view()),
+    path("agentoperations/<str:ref>", agents.AgentOperationDetail.as_view()),
     path("networks", networks.Networks.as_view()),
     path("networks/<str:ref>", networks.NetworkDetail.as_view()),
     path("networks/<str:ref>/interfaces", networks.NetworkInterfaces.as_view()),

@@ -13,7 +13,7 @@ from sfweb.domain.lookup import as_uuid, may_read_blob, visible_artifacts
 from sfweb.domain.transactions import Again, is_duplicate
 from sfweb.errors import Invalid, NotFound
 from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Namespace
-from sfweb.models.state import State
+from sfweb.models.state import AgentOperationState, State
 
 NOTHING = (None, "", "none")
 FORMS = (
@@ -89,8 +89,10 @@ def attach_version(artifact: Artifact, blob: Blob) -> Blob:
 
 
 def is_referenced(blob: uuid.UUID) -> bool:
-    """True while a living artifact's version or a living instance's disk is made of the blob."""
+    """True while a living artifact's version, a living instance's disk or a guest's file that somebody asked for needs it."""
     row = Blob.objects.get(pk=blob)
+    if row.agent_operations.exclude(state=AgentOperationState.DELETED).exists():
+        return True
     if row.versions.exclude(artifact__state=State.DELETED).exists():
         return True
     return row.disks.exclude(instance__state=State.DELETED).exists()

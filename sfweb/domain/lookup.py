@@ -12,9 +12,20 @@ from django.db.models import Q
 
 from sfweb.domain.callers import Caller, is_trusted_by
 from sfweb.errors import Invalid, NotFound
-from sfweb.models import Artifact, Blob, Instance, Interface, Namespace, Network, Node, Operation, Upload
+from sfweb.models import (
+    AgentOperation,
+    Artifact,
+    Blob,
+    Instance,
+    Interface,
+    Namespace,
+    Network,
+    Node,
+    Operation,
+    Upload,
+)
 from sfweb.models.network import FLOATING
-from sfweb.models.state import State
+from sfweb.models.state import AgentOperationState, State
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -95,6 +106,9 @@ def may_read_blob(caller: Caller, blob: Blob) -> bool:
     if caller.is_system:
         return True
     if visible_artifacts(caller).filter(versions__blob=blob).exists():
+        return True
+    asked_for = AgentOperation.objects.filter(namespace__name=caller.namespace, blob=blob)
+    if asked_for.exclude(state=AgentOperationState.DELETED).exists():
         return True
     return (
         Instance.objects.filter(namespace__name=caller.namespace, disks__blob=blob)

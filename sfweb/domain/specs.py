@@ -82,3 +82,16 @@ class NewUploadedArtifact:
     source_url: str | None = None
     shared: bool = False
     kind: str = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestFile:
+    """A file inside a guest that is to be written or read. `seconds` until the deadline, None for none.
+
+    patience  seconds within which each piece must move
+    """
+
+    path: str
+    seconds: int | None
+    patience: int
+    mode: int | None = None

@@ -1,5 +1,6 @@
 """Every table. One noun per file."""
 
+from sfweb.models.agent import AgentOperation
 from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
 from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
 from sfweb.models.blob import Blob, BlobLocation, Upload
@@ -25,6 +26,7 @@ __all__ = [
     "FLOATING",
     "Address",
     "AddressKind",
+    "AgentOperation",
     "Artifact",
     "ArtifactKind",
     "ArtifactVersion",

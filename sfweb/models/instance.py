@@ -10,6 +10,9 @@ from sfweb.models.namespace import Namespace
 from sfweb.models.node import Node
 from sfweb.models.state import ReservationState, State
 
+AGENT_SILENT, AGENT_READY = "not ready (no contact)", "ready"
+"""What is known of the agent inside a guest, as the public client reads it."""
+
 
 class Instance(models.Model):
     """A user's machine. `power` is the wish, `observed_power` what the node last said. `generation` as in EN-1.
@@ -42,7 +45,9 @@ class Instance(models.Model):
     console_port = models.PositiveIntegerField(null=True)
     vdi_port = models.PositiveIntegerField(null=True)
     vsock_cid = models.PositiveBigIntegerField(null=True)
-    agent_state = models.CharField(max_length=64, default="not ready (no contact)")
+    agent_state = models.CharField(max_length=64, default=AGENT_SILENT)
+    agent_started_at = models.DateTimeField(null=True)
+    agent_system_booted_at = models.DateTimeField(null=True)
     created_at = CreatedField()
     deleted_at = models.DateTimeField(null=True)
 

@@ -36,6 +36,7 @@ class Operation(models.Model):
     running_key = NameField(max_length=120, null=True, unique=True)
     params = models.JSONField(default=dict)
     progress = models.PositiveSmallIntegerField(default=0)
+    progressed_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=64, default="")
     error_message = models.TextField(default="")
     requested_by = models.CharField(max_length=128, default="")

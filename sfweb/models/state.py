@@ -35,6 +35,15 @@ class OperationState(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+class AgentOperationState(enum.StrEnum):
+    QUEUED = "queued"
+    EXECUTING = "executing"
+    COMPLETE = "complete"
+    ERROR = "error"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+
 class StepState(enum.StrEnum):
     PLANNED = "planned"
     SENT = "sent"
@@ -98,6 +107,17 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         StepState.SENT: {StepState.DONE, StepState.FAILED, StepState.OBSOLETE, StepState.PLANNED, StepState.UNDONE},
         StepState.DONE: {StepState.UNDONE},
         StepState.FAILED: {StepState.UNDONE},
+    },
+    "AgentOperation": {
+        AgentOperationState.QUEUED: {
+            AgentOperationState.COMPLETE,
+            AgentOperationState.ERROR,
+            AgentOperationState.EXPIRED,
+            AgentOperationState.DELETED,
+        },
+        AgentOperationState.COMPLETE: {AgentOperationState.DELETED},
+        AgentOperationState.ERROR: {AgentOperationState.DELETED},
+        AgentOperationState.EXPIRED: {AgentOperationState.DELETED},
     },
     "PlacementReservation": {
         ReservationState.CLAIMED: {ReservationState.CONSUMED, ReservationState.RELEASED, ReservationState.EXPIRED},

@@ -11,6 +11,7 @@ from tests.node_specs import (
     BLOB,
     INSTANCE,
     NETWORK,
+    UPLOAD,
     RecordingCall,
     blob_spec,
     instance_spec,
@@ -29,8 +30,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "remove_instance": {"instance": INSTANCE},
     "reboot_instance": {"instance": INSTANCE},
     "observe_instance": {"instance": INSTANCE},
+    "start_guest_command": {"instance": INSTANCE, "command_line": "true"},
+    "collect_guest_command": {"instance": INSTANCE, "pid": 100, "seconds": 9.0, "patience": 0.0, "blob": UPLOAD},
+    "put_guest_file": {"instance": INSTANCE, "blob": BLOB, "path": "/x", "mode": 0o644, "patience": 9},
+    "get_guest_file": {"instance": INSTANCE, "blob": UPLOAD, "path": "/x", "patience": 9, "ceiling": 99},
 }
-REPEATABLE = sorted(set(REQUESTS) - {"reboot_instance"})
+TOLD_ONCE = {"reboot_instance", "start_guest_command", "collect_guest_command"}
+REPEATABLE = sorted(set(REQUESTS) - TOLD_ONCE)
 CHANGES = {"created", "unchanged", "repaired", "removed"}
 
 
@@ -43,6 +49,8 @@ def prepared() -> FakeHost:
     host, call = FakeHost(), RecordingCall()
     for name in ("ensure_network", "ensure_router", "ensure_blob", "ensure_instance"):
         actions()[name].run(request_for(name), host, call)
+    host.guests.files[INSTANCE, "/x"] = b"content"
+    host.guests.start("true")
     return host
 
 
@@ -96,7 +104,7 @@ def test_en_8_a_repeat_changes_nothing(name: str) -> None:
     before = host.effects
     second = actions()[name].run(request_for(name), host, RecordingCall())
     assert first.change in CHANGES
-    assert second.change == "unchanged"
+    assert second.change == ("repaired" if name == "put_guest_file" else "unchanged")  # a guest cannot be asked first
     assert host.effects == before
 
 
@@ -112,5 +120,5 @@ def test_en_9_an_unknown_error_passes_through_and_is_not_taken_for_absence(name:
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))
-def test_only_reboot_is_once(name: str) -> None:
-    assert actions()[name].once is (name == "reboot_instance")
+def test_en_8_only_what_a_guest_would_notice_twice_is_done_once(name: str) -> None:
+    assert actions()[name].once is (name in ("reboot_instance", "start_guest_command"))

@@ -10,6 +10,7 @@ from tests.api.world import World
 I = {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}  # noqa: E741
 N = {"name": "new", "netblock": "10.9.0.0/24"}
 HUGE = 10**30
+AGENT = "/instances/INSTANCE/agent"
 LONG = "x" * 64
 
 
@@ -192,6 +193,20 @@ ROWS: list[Row] = [
     ("owner", "POST", "/upload/UPLOAD/truncate/1", None, 400, "offset: must be 0 to 0"),
     ("owner", "POST", "/upload/UPLOAD/truncate/-1", None, 400, "offset: must be 0 to 0"),
     ("owner", "POST", "/upload/none-such", b"x", 404, "upload not found"),
+    # the agent inside a guest
+    ("owner", "POST", f"{AGENT}/execute", {}, 400, "command_line: This field is required."),
+    ("owner", "POST", f"{AGENT}/execute", {"command_line": ""}, 400, "command_line: This field may not be blank."),
+    ("owner", "POST", f"{AGENT}/execute", {"command_line": ["ls"]}, 400, "command_line: Not a valid string."),
+    ("owner", "POST", f"{AGENT}/execute", {"command_line": "x" * 131073}, 400, "command_line: Ensure this field"),
+    ("owner", "POST", f"{AGENT}/execute", {"command_line": "ls", "deadline_seconds": -1}, 400, "deadline_seconds"),
+    ("owner", "POST", f"{AGENT}/execute", {"command_line": "ls", "deadline_seconds": 86401}, 400, "at most 86400"),
+    ("owner", "POST", f"{AGENT}/get", {"path": "etc/motd"}, 400, "path: must be an absolute path"),
+    ("owner", "POST", f"{AGENT}/get", {"path": "/a\0b"}, 400, "path: Null characters are not allowed."),
+    ("owner", "POST", f"{AGENT}/get", {"path": "/a", "progress_timeout_seconds": 3601}, 400, "progress_timeout"),
+    ("owner", "POST", f"{AGENT}/put", {"path": "/a"}, 400, "blob_uuid: This field is required."),
+    ("owner", "POST", f"{AGENT}/put", {"path": "/a", "blob_uuid": "none-such"}, 404, "blob not found"),
+    ("owner", "POST", f"{AGENT}/put", {"path": "/a", "blob_uuid": "BLOB", "mode": 65536}, 400, "mode: Ensure this"),
+    ("owner", "GET", "/agentoperations/none-such", None, 404, "agent operation not found"),
     # operations
     ("owner", "GET", "/clusteroperations", None, 400, "target_object_type: must be one of"),
     ("owner", "GET", "/clusteroperations?target_object_type=instance", None, 400, "target_uuid: must be a uuid"),

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sfweb.models import (
     Address,
+    AgentOperation,
     Artifact,
     ArtifactVersion,
     Blob,
@@ -165,6 +166,15 @@ def grow_interfaces(world: World, start: int, stop: int) -> None:
     )
 
 
+def grow_agent_operations(world: World, start: int, stop: int) -> None:
+    AgentOperation.objects.bulk_create(
+        [
+            AgentOperation(instance=world.instance, namespace=world.owner, operation=world.operation)
+            for _ in range(start, stop)
+        ]
+    )
+
+
 LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/instances", grow_instances),
     ("system", "/instances", grow_instances),
@@ -182,6 +192,7 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/instances/INSTANCE", grow_operations),
     ("owner", "/instances/INSTANCE/events?limit=1000", grow_events),
     ("owner", "/instances/INSTANCE/interfaces", grow_interfaces),
+    ("owner", "/instances/INSTANCE/agentoperations?all=true", grow_agent_operations),
     ("owner", "/networks/NETWORK/interfaces", grow_interfaces),
     ("owner", "/networks/NETWORK/addresses", grow_addresses),
 ]

@@ -28,11 +28,9 @@ def test_the_root_is_public_and_has_exactly_the_capabilities(world: World):
             assert token in text
     unserved = (
         "hot-plug-interface route-addresses extra-dns-entries vdi-console-helper vdi-console-proxy instance-screenshot"
-        " instance-put-blob instance-execute instance-get instance-agentoperations agentoperations-crud cluster-cacert"
-        " cluster-resources node-process-metrics artifact-upload-types"
+        " cluster-cacert cluster-resources node-process-metrics artifact-upload-types"
     )
     assert not [token for token in unserved.split() if f" {token}," in text or f" {token}<" in text]
-    assert "instance-get" not in text
 
 
 def test_two_leading_slashes_are_one(world: World):

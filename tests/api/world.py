@@ -17,6 +17,7 @@ from sfweb.domain.keys import ProvenKey
 from sfweb.models import (
     FLOATING,
     Address,
+    AgentOperation,
     Artifact,
     ArtifactVersion,
     Blob,
@@ -124,6 +125,9 @@ class World:
             order=0,
             state=State.CREATED,
         )
+        self.agent_operation = AgentOperation.objects.create(
+            instance=self.instance, namespace=self.owner, commands=[{"command": "execute", "commandline": "true"}]
+        )
         self.artifact = make_artifact(self.owner, "image", self.blob)
         self.upload = Upload.objects.create(namespace=self.owner, node=self.node, size=0)
         self.operation = Operation.objects.create(
@@ -171,6 +175,7 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
         observed_power="on",
         video={"model": "cirrus", "memory": 16384, "vdi": "spice"},
         side_channels=["sf-agent", "sf-agent2"],
+        agent_state="ready",
     )
     Disk.objects.create(
         instance=row, position=0, device="vda", bus="virtio", kind="disk", size_gb=8, base="label:x", blob=blob

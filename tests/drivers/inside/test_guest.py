@@ -22,7 +22,7 @@ from nodeagent.actions import ensure_instance, observe_instance, reboot_instance
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.domains import Domains
 from nodeagent.drivers.real_host import RealHost
-from nodeagent.host import Refused, Retry
+from nodeagent.host import CommandResult, Refused, Retry, Transfer
 from nodeagent.specs import ConfigDrive, InstanceSpec, Power
 from tests.drivers.inside.conftest import MESH_ADDRESS, MTU, Libvirtd
 from tests.node_specs import BLOB, INSTANCE, NETWORK, RecordingCall, disk_spec, instance_spec, interface_spec
@@ -33,6 +33,7 @@ SPEC = instance_spec(
     interfaces=(interface_spec(dhcp=False),),
 )
 BOOT_SECONDS = 90.0
+FILE, COPY = "0f" + BLOB[2:], "0c" + BLOB[2:]
 PUBLIC_KEY = ["ssh-ed25519 AAAA nobody"]
 
 
@@ -47,6 +48,12 @@ def heard(host: RealHost, *awaited: str) -> str:
     while (cause := host.events.get(timeout=20).cause) not in awaited:
         pass
     return cause
+
+
+def finish(host: RealHost, pid: int) -> CommandResult:
+    while (result := host.result_in_guest(INSTANCE, pid)) is None:
+        time.sleep(0.1)
+    return result
 
 
 def end_heard(host: RealHost) -> str:
@@ -109,6 +116,38 @@ def test_it_is_reached_over_its_network(key: Path) -> None:
 def test_its_agent_answers(connection: libvirt.virConnect) -> None:
     domain = connection.lookupByUUIDString(INSTANCE)
     assert libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', 10, 0) == '{"return":{}}'
+
+
+def test_ag_1_commands_and_files_by_its_agent(host: RealHost) -> None:
+    state = host.guest_states()[INSTANCE]
+    assert state.booted is not None and 0 <= state.since - state.booted < 600
+    ended = finish(host, host.start_in_guest(INSTANCE, "hostname; echo oops >&2; exit 3"))
+    assert ended == CommandResult(code=3, stdout=b"guest\n", stderr=b"oops\n")
+    assert finish(host, host.start_in_guest(INSTANCE, "kill -TERM $$")).code == 128 + signal.SIGTERM
+    slow = host.start_in_guest(INSTANCE, "sleep 100")
+    assert host.result_in_guest(INSTANCE, slow) is None
+    host.kill_in_guest(INSTANCE, slow)
+    assert finish(host, slow).code == 128 + signal.SIGKILL
+
+    content, target = os.urandom(700_000), Transfer(path="/tmp/file", patience=30, mode=0o640)
+    host.keep_blob(FILE, content, RecordingCall())
+    host.write_in_guest(INSTANCE, FILE, target, RecordingCall())
+    said = finish(host, host.start_in_guest(INSTANCE, "stat -c %a /tmp/file; sha512sum /tmp/file")).stdout.split()
+    assert said[:2] == [b"640", hashlib.sha512(content).hexdigest().encode()]
+    facts = host.read_in_guest(INSTANCE, COPY, replace(target, ceiling=10**6), RecordingCall())
+    assert (facts.size, facts.sha512) == (len(content), hashlib.sha512(content).hexdigest())
+    for blob in (FILE, COPY):
+        assert host.remove_blob(blob) == "removed"
+
+
+@pytest.mark.parametrize(("path", "ceiling", "code"), [("/none", 99, "refused"), ("/bin/busybox", 9, "too_large")])
+def test_a_file_of_the_guest_that_cannot_be_had_leaves_nothing(
+    host: RealHost, state: Path, path: str, ceiling: int, code: str
+) -> None:
+    with pytest.raises(Refused) as refusal:
+        host.read_in_guest(INSTANCE, COPY, Transfer(path=path, patience=30, ceiling=ceiling), RecordingCall())
+    assert refusal.value.code == f"guest.{code}"
+    assert not list((state / "blobs").glob(f"*{COPY}*"))
 
 
 def test_a_repeat_is_harmless(host: RealHost, connection: libvirt.virConnect) -> None:
