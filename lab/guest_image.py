@@ -19,7 +19,7 @@ PROGRAMS = tuple(map(Path, ("/usr/sbin/dropbear", "/usr/bin/dropbearkey", "/usr/
 LOADER = Path("/lib64/ld-linux-x86-64.so.2")
 MODULES = (
     *("virtio_pci", "virtio_blk", "virtio_net", "virtio_scsi", "virtio_console", "virtio-rng", "virtio_balloon"),
-    *("sr_mod", "ata_piix", "isofs", "vfat", "nls_cp437", "nls_ascii", "button", "evdev", "e1000"),
+    *("sr_mod", "ata_piix", "isofs", "vfat", "ext4", "nls_cp437", "nls_ascii", "button", "evdev", "e1000"),
 )
 PLACES = {
     "init": "init",

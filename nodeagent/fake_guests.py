@@ -65,3 +65,8 @@ def made_of(content: bytes) -> BlobFacts:
     return BlobFacts(
         size=len(content), sha512=hashlib.sha512(content).hexdigest(), format="other", virtual_size=len(content)
     )
+
+
+def captured(blob: str) -> BlobFacts:
+    """The facts of a disk that became `blob`."""
+    return BlobFacts(size=2**20, sha512=hashlib.sha512(blob.encode()).hexdigest(), format="qcow2", virtual_size=2**30)

@@ -8,14 +8,14 @@ process that is killed and started again finds what it held; the effects are the
 import hashlib
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nodeagent.fake_faults import Crash, Faults
-from nodeagent.fake_guests import BOOTED, FakeGuests, made_of
+from nodeagent.fake_guests import BOOTED, FakeGuests, captured, made_of
 from nodeagent.fake_store import FakeStore
 from nodeagent.host import (
     BlobFacts,
@@ -28,9 +28,20 @@ from nodeagent.host import (
     HostInventory,
     Refused,
     Retry,
+    Snapshot,
     Transfer,
 )
-from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
+from nodeagent.specs import (
+    BlobSource,
+    BlobSpec,
+    CapturedDisk,
+    ConfigDrive,
+    DiskSpec,
+    InstanceSpec,
+    NetworkSpec,
+    Power,
+    RouterSpec,
+)
 from nodeagent.wire import dump
 
 __all__ = ["Crash", "FakeHost"]
@@ -73,7 +84,7 @@ class FakeHost:
     def watch(self) -> None:
         """Events are queued always."""
 
-    def forget_attempt(self, token: str) -> None:
+    def forget_attempt(self, token: str, object_key: str) -> None:
         """Nothing here is ever half made."""
 
     def trim_console_logs(self) -> int:
@@ -177,10 +188,31 @@ class FakeHost:
         def act(held: dict[str, Any]) -> str:
             if disk.blob is not None and disk.blob not in held["blobs"]:
                 raise Retry("blob.missing", f"blob {disk.blob} is not on this node")
-            held["disks"].setdefault(instance, {})[disk.device] = disk.blob
+            held["disks"].setdefault(instance, {})[disk.file] = disk.blob
             return "created"
 
-        self._change("create_disk", f"{instance}/{disk.device}", act)
+        self._change("create_disk", f"{instance}/{disk.file}", act)
+
+    def remove_disk(self, instance: str, file: str) -> None:
+        def act(held: dict[str, Any]) -> str:
+            held["disks"].get(instance, {}).pop(file, None)
+            return "removed"
+
+        self._change("remove_disk", f"{instance}/{file}", act)
+
+    def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
+        def act(held: dict[str, Any]) -> str:
+            present = held["disks"].get(instance, {})
+            if missing := [disk for disk in disks if disk.file not in present]:
+                raise Refused("disk.missing", f"{missing[0].device} has no file on this node")
+            new = {disk.blob: asdict(captured(disk.blob)) for disk in disks if disk.blob not in held["blobs"]}
+            held["blobs"].update(new)
+            return "created" if new else "unchanged"
+
+        call.progress(50)
+        self._change("snapshot_disks", instance, act)
+        talks = instance not in self.guests.silent
+        return Snapshot(blobs={disk.device: captured(disk.blob) for disk in disks}, quiesced=quiesce and talks)
 
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
         self._put("write_config_drive", "config_drives", spec.instance, drive.hostname)

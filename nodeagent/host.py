@@ -6,12 +6,21 @@ have a meaning to the engine: Refused (a known permanent cause) and Retry (a tra
 an unknown error never undoes anything (EN-9).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, RouterSpec
+from nodeagent.specs import (
+    BlobSource,
+    BlobSpec,
+    CapturedDisk,
+    ConfigDrive,
+    DiskSpec,
+    InstanceSpec,
+    NetworkSpec,
+    RouterSpec,
+)
 
 
 class Refused(Exception):
@@ -86,6 +95,14 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Captured disks: {device: the blob that each became}; `quiesced` when the guest had written all it had."""
+
+    blobs: Mapping[str, BlobFacts]
+    quiesced: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuestState:
     """A guest whose agent answers: since when, and when the guest says it was started; seconds since 1970."""
 
@@ -149,7 +166,12 @@ class Host(Protocol):
     def remove_blob(self, blob: str) -> str: ...
 
     def disks(self, instance: str) -> Mapping[str, str | None]:
-        """{device: blob it is an overlay of, or None} for the instance's existing disk files."""
+        """{file: blob it is an overlay of, or None} for the instance's existing disk files (`specs.disk_file`)."""
+
+    def remove_disk(self, instance: str, file: str) -> None: ...
+
+    def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
+        """Make a blob of each of these disks, all as they are at one moment; the guest goes on running."""
 
     def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None: ...
 
@@ -206,8 +228,8 @@ class Machine(Host, Protocol):
     def watch(self) -> None:
         """Queue DomainEvents in `events` from now on; for the one process that reports."""
 
-    def forget_attempt(self, token: str) -> None:
-        """Remove what an attempt that ended with its process left half made (EN-15)."""
+    def forget_attempt(self, token: str, object_key: str) -> None:
+        """Undo what an attempt on this object left half made when its process ended (EN-15)."""
 
     def guest_states(self) -> Mapping[str, GuestState]:
         """The guests whose agent answers."""

@@ -77,7 +77,7 @@ class Performer:
     def recover(self, bulk: bool) -> None:
         """After a restart: what was done once and not ended is unknown, the rest may be repeated (EN-8, EN-15)."""
         for message in self._journal.started(bulk):
-            self._host.forget_attempt(message.token)
+            self._host.forget_attempt(message.token, message.object_key)
             action = actions().get(message.action)
             if action is not None and action.once:
                 interrupted = Outcome(

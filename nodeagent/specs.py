@@ -18,6 +18,7 @@ DOMAIN = re.compile(
 )
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 DEVICE = re.compile(r"(vd|sd|nvme)[a-z0-9]{1,6}\Z")
+DISK_FILE = re.compile(r"(vd|sd|nvme)[a-z0-9]{1,6}(\.[1-9][0-9]{0,5})?\Z")
 MAX_VNI = 2**24 - 1
 GUEST_REFUSALS = frozenset({"cancelled", "guest.off", "guest.refused"})
 """Why an action that speaks to a guest's agent may be refused."""
@@ -47,6 +48,11 @@ def require_uuid(value: str, what: str) -> None:
 
 def require_vni(value: int) -> None:
     _within(value, 1, MAX_VNI, "vni")
+
+
+def disk_file(device: str, revision: int) -> str:
+    """The name of a disk's file: a device whose content was replaced as a whole has a new one."""
+    return f"{device}.{revision}" if revision else device
 
 
 class Power(StrEnum):
@@ -176,13 +182,21 @@ class BlobSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskSpec:
-    """One disk: a qcow2 overlay on `blob`, or empty when there is none; `size_gb` 0 keeps the blob's own size."""
+    """One disk: a qcow2 overlay on `blob`, or empty when there is none; `size_gb` 0 keeps the blob's own size.
+
+    revision  how often its content was replaced by that of a snapshot
+    """
 
     device: str
     bus: str
     kind: str
     size_gb: int
     blob: str | None = None
+    revision: int = 0
+
+    @property
+    def file(self) -> str:
+        return disk_file(self.device, self.revision)
 
     def __post_init__(self) -> None:
         _match(DEVICE, self.device, "device")
@@ -193,6 +207,23 @@ class DiskSpec:
         _within(self.size_gb, 0, 65536, "size_gb")
         if self.blob is not None:
             _match(UUID, self.blob, "blob")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedDisk:
+    """One disk that is to be captured as `blob`."""
+
+    device: str
+    revision: int
+    blob: str
+
+    def __post_init__(self) -> None:
+        _match(DEVICE, self.device, "device")
+        _match(UUID, self.blob, "blob")
+
+    @property
+    def file(self) -> str:
+        return disk_file(self.device, self.revision)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,8 +115,9 @@ def blob_made(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
 
 
 def blob_not_made(blob: Blob, node: UUID, caller: Caller = CLUSTER) -> None:
-    """The node was asked to make the blob and may have done so or not: it is to hold nothing of it."""
-    transition(blob, State.DELETED)
+    """The node was asked to make the blob and may have done so or not: nobody wants it any more."""
+    if blob.state != State.DELETED:
+        transition(blob, State.DELETED)
     _wish_blob(blob, node, present=True)
     NodeObject.objects.filter(node_id=node, object_type="blob", object_uuid=blob.pk).update(confirmed_at=UtcNow())
     drop_blob(blob, caller)

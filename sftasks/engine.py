@@ -79,6 +79,11 @@ def remember(operation: Operation, **facts: Any) -> None:
         operation.save(update_fields=["params"])
 
 
+def aim(operation: Operation, targets: Sequence[tuple[str, UUID]]) -> None:
+    """More targets of an operation that this transaction submitted, which its rows have made."""
+    insert([OperationTarget(operation=operation, target_type=kind, target_uuid=pk) for kind, pk in targets])
+
+
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
     """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
     known = operation.needed
@@ -279,6 +284,9 @@ def _next_stage(operation: Operation) -> bool:
     if last <= operation.stage:
         return False
     statements.set_stage(operation, operation.stage + 1, 100 * ended // steps)
+    entered = kinds()[operation.kind].entered
+    if entered is not None:
+        entered(operation, operation.stage)
     return True
 
 

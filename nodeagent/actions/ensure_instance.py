@@ -26,7 +26,7 @@ def run(request: Request, host: Host, call: Call) -> Result:
     domain = host.domain(spec.instance)
     drive_missing = spec.config_drive and not host.has_config_drive(spec.instance)
     _require_own_disks(spec, before)
-    missing = [disk for disk in spec.disks if disk.device not in before]
+    missing = [disk for disk in spec.disks if disk.file not in before]
     if missing or (domain is None and spec.power != Power.OFF):
         _require_blobs(spec, host)
 
@@ -35,8 +35,11 @@ def run(request: Request, host: Host, call: Call) -> Result:
     if drive_missing:
         host.write_config_drive(spec, call.config_drive(), call)
     moved = _follow_power_wish(spec, digest, domain, host)
+    stale = [file for file in before if file not in {disk.file for disk in spec.disks}]
+    for file in stale:
+        host.remove_disk(spec.instance, file)
 
-    acted = bool(missing) or drive_missing or moved
+    acted = bool(missing or stale) or drive_missing or moved
     change = "unchanged" if not acted else "repaired" if before or domain else "created"
     stays = domain is not None and spec.power != Power.OFF
     return Result(
@@ -53,8 +56,8 @@ def spec_digest(spec: InstanceSpec) -> str:
 
 def _require_own_disks(spec: InstanceSpec, present: dict[str, str | None]) -> None:
     for disk in spec.disks:
-        if present.get(disk.device) not in (None, disk.blob):
-            raise Refused("disk.conflict", f"{disk.device} lies on blob {present[disk.device]}, not on {disk.blob}")
+        if present.get(disk.file) not in (None, disk.blob):
+            raise Refused("disk.conflict", f"{disk.file} lies on blob {present[disk.file]}, not on {disk.blob}")
 
 
 def _require_blobs(spec: InstanceSpec, host: Host) -> None:

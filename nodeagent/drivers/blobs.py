@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -25,6 +25,8 @@ from nodeagent.specs import BlobSource, BlobSpec
 CHUNK = 2**20
 PROGRESS_SECONDS = 0.5
 GIB = 2**30
+ANY_SIZE_GB = 2**20
+"""For what comes from a disk of this node, which had its limit when it was made."""
 
 
 class Blobs:
@@ -80,12 +82,27 @@ class Blobs:
 
     def make(self, blob: str, write: Callable[[Path], None], call: Call) -> BlobFacts:
         """A new blob of what `write` puts at the path that it is given, whatever content that is."""
-        with _telling_a_full_disk(), appearing(self._layout.blob(blob), call.token) as temporary:
-            write(temporary)
-            with temporary.open("rb", buffering=0) as file:
+        with self.several([blob], call) as (paths, settle):
+            write(paths[0])
+            return settle(blob, paths[0])
+
+    @contextlib.contextmanager
+    def several(
+        self, blobs: Sequence[str], call: Call
+    ) -> Iterator[tuple[list[Path], Callable[[str, Path], BlobFacts]]]:
+        """Paths for new blobs' bytes, and what settles each; all become visible at the end, or none does.
+
+        A crash between two of them leaves some, which only their maker knows.
+        """
+
+        def settle(blob: str, path: Path) -> BlobFacts:
+            with path.open("rb", buffering=0) as file:
                 content = (size := os.fstat(file.fileno()).st_size), _sha512(file, size, call)
-            spec = BlobSpec(blob=blob, source=BlobSource(peer=blob))
-            return self._settle(temporary, spec, call.token, content, any_content=True)
+            spec = BlobSpec(blob=blob, source=BlobSource(peer=blob), max_virtual_gb=ANY_SIZE_GB)
+            return self._settle(path, spec, call.token, content, any_content=True)
+
+        with _telling_a_full_disk(), contextlib.ExitStack() as stack:
+            yield [stack.enter_context(appearing(self._layout.blob(blob), call.token)) for blob in blobs], settle
 
     def remove(self, blob: str) -> str:
         file, sidecar = self._layout.blob(blob), self._layout.blob_facts(blob)

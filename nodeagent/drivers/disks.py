@@ -11,7 +11,7 @@ from nodeagent.drivers import command
 from nodeagent.drivers.image_header import Header, UnsafeImage, read_header
 from nodeagent.drivers.layout import DISK_SUFFIX, Layout, appearing
 from nodeagent.host import BlobFacts, Call, Refused, Retry
-from nodeagent.specs import DEVICE, UUID, DiskSpec
+from nodeagent.specs import DISK_FILE, UUID, DiskSpec
 
 GIB = 2**30
 LIMITS = command.Limits(cpu_seconds=60, address_space=GIB, file_size=64 * GIB)
@@ -36,20 +36,20 @@ class Disks:
         self._layout = layout
 
     def present(self, instance: str) -> Mapping[str, str | None]:
-        """{device: blob it lies on, or None}. Raises UnsafeImage for a disk file that is none."""
+        """{file: blob it lies on, or None}. Raises UnsafeImage for a disk file that is none."""
         folder = self._layout.instance(instance)
         found: dict[str, str | None] = {}
         if not folder.exists():
             return found
         for path in sorted(folder.glob(f"*{DISK_SUFFIX}")):
-            device = path.name.removesuffix(DISK_SUFFIX)
-            if DEVICE.match(device):
-                found[device] = self._blob_under(read_header(path))
+            name = path.name.removesuffix(DISK_SUFFIX)
+            if DISK_FILE.match(name):
+                found[name] = self._blob_under(read_header(path))
         return found
 
     def create(self, instance: str, disk: DiskSpec, facts: BlobFacts | None, call: Call) -> None:
         """Make the disk's file; `facts` are those of its blob. Raises Refused or Retry, and then leaves nothing."""
-        target = self._layout.disk(instance, disk.device)
+        target = self._layout.disk(instance, disk.file)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
         with appearing(target, call.token) as temporary:
             arguments = ["qemu-img", "create", "-q", "-f", "qcow2", *self._base(disk, facts), f"file:{temporary}"]
@@ -67,7 +67,7 @@ class Disks:
 
     def verify_chain(self, instance: str, disk: DiskSpec) -> None:
         """Raises unless the disk's file lies directly on the cached blob of its spec, or on nothing."""
-        header = read_header(self._layout.disk(instance, disk.device))
+        header = read_header(self._layout.disk(instance, disk.file))
         if header.backing and self._blob_under(header) != disk.blob:
             raise Refused("disk.conflict", f"{disk.device} lies on {header.backing}")
 

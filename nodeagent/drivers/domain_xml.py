@@ -128,7 +128,7 @@ def _add_devices(devices: Element, spec: InstanceSpec, around: Surroundings) -> 
 def _add_disk(devices: Element, instance: str, disk: DiskSpec, around: Surroundings) -> None:
     element = SubElement(devices, "disk", type="file", device=disk.kind)
     SubElement(element, "driver", name="qemu", type="qcow2", cache="none", discard="unmap")
-    SubElement(element, "source", file=str(around.layout.disk(instance, disk.device)))
+    SubElement(element, "source", file=str(around.layout.disk(instance, disk.file)))
     chain = SubElement(element, "backingStore", {"type": "file"} if disk.blob else {})
     if disk.blob:
         SubElement(chain, "format", type=around.formats[disk.blob])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nodeagent.specs import DEVICE, UUID, require_uuid
+from nodeagent.specs import DISK_FILE, UUID, require_uuid
 
 DISK_SUFFIX = ".qcow2"
 
@@ -41,10 +41,11 @@ class Layout:
         require_uuid(instance, "instance")
         return self.instances / instance
 
-    def disk(self, instance: str, device: str) -> Path:
-        if not DEVICE.match(device):
-            raise ValueError(f"device: {device!r} is not valid")
-        return self.instance(instance) / f"{device}{DISK_SUFFIX}"
+    def disk(self, instance: str, file: str) -> Path:
+        """`file` as `specs.disk_file` makes it."""
+        if not DISK_FILE.match(file):
+            raise ValueError(f"disk file: {file!r} is not valid")
+        return self.instance(instance) / f"{file}{DISK_SUFFIX}"
 
     def config_drive(self, instance: str) -> Path:
         return self.instance(instance) / "config.iso"

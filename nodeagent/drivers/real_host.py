@@ -3,7 +3,7 @@
 import ipaddress
 import logging
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
 from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
+from nodeagent.drivers.snapshots import Snapshots
 from nodeagent.host import (
     BlobFacts,
     Call,
@@ -27,10 +28,21 @@ from nodeagent.host import (
     HostInventory,
     Refused,
     Retry,
+    Snapshot,
     Transfer,
 )
 from nodeagent.nethelper import names
-from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
+from nodeagent.specs import (
+    BlobSource,
+    BlobSpec,
+    CapturedDisk,
+    ConfigDrive,
+    DiskSpec,
+    InstanceSpec,
+    NetworkSpec,
+    Power,
+    RouterSpec,
+)
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -83,6 +95,7 @@ class RealHost:
         self._disks = Disks(self._layout)
         self._domains = Domains(config.libvirt_uri)
         self._guests = GuestAgents(self._domains, self._blobs)
+        self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
 
     @cached_property
     def acceleration(self) -> str:
@@ -106,9 +119,11 @@ class RealHost:
     def close(self) -> None:
         self._domains.close()
 
-    def forget_attempt(self, token: str) -> None:
-        """Remove what an attempt that ended with its process left half made (EN-15)."""
+    def forget_attempt(self, token: str, object_key: str) -> None:
         self._layout.sweep(token)
+        kind, _, identity = object_key.partition(":")
+        if kind == "instance":
+            self._snapshots.thaw_forgotten(identity)
 
     def trim_console_logs(self) -> int:
         """Hold every console log to its limit (SE-10); how many had grown past it."""
@@ -147,6 +162,12 @@ class RealHost:
 
     def disks(self, instance: str) -> Mapping[str, str | None]:
         return self._disks.present(instance)
+
+    def remove_disk(self, instance: str, file: str) -> None:
+        remove(self._layout.disk(instance, file))
+
+    def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
+        return self._snapshots.take(instance, disks, quiesce, call)
 
     def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None:
         self._disks.create(instance, disk, self._blobs.facts(disk.blob) if disk.blob else None, call)

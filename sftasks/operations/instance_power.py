@@ -8,8 +8,7 @@ from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
-from sfweb.models import Instance, Operation, Step
-from sfweb.models.fields import UtcNow
+from sfweb.models import Instance, Operation
 from sfweb.models.state import State
 
 WISHES = {"poweron": "on", "poweroff": "off", "pause": "paused", "unpause": "on"}
@@ -56,9 +55,7 @@ def stages(operation: Operation) -> Sequence[Stage]:
 def finish(operation: Operation, ended: Ended) -> None:
     instance = Instance.objects.select_for_update().get(pk=operation.params["instance"])
     if ended.ok:
-        step = Step.objects.filter(operation=operation, purpose="do").order_by("-stage").first()
-        power = (step.outcome or {}).get("result", {}).get("power", instance.power) if step else instance.power
-        Instance.objects.filter(pk=instance.pk).update(observed_power=power, power_observed_at=UtcNow())
+        instances.note_power(instance, operation)
 
 
 def retract(operation: Operation) -> None:

@@ -8,14 +8,15 @@ from django.conf import settings
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 
-from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
+from nodeagent.specs import CapturedDisk, DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
 from nodeagent.wire import dump
 from sftasks import statements
 from sftasks.operation import PlannedStep, Served, Wish
 from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
-from sfweb.models import Instance, Interface
-from sfweb.models.state import State
+from sfweb.models import ArtifactVersion, Disk, Instance, Interface, Operation, Step
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import State, StepState
 
 
 def on_node(instance: Instance, caller: Caller) -> Wish:
@@ -36,6 +37,19 @@ def step(instance: Instance, action: str, **arguments: Any) -> PlannedStep:
     return PlannedStep(
         node=instance.node_id, action=action, object_type="instance", object_uuid=instance.pk, arguments=arguments
     )
+
+
+def facts(operation: Operation, action: str) -> Mapping[str, Any] | None:
+    """What the node said when it had last done the action for the operation; None when it has not."""
+    steps = Step.objects.filter(operation=operation, action=action, purpose="do", state=StepState.DONE)
+    step = steps.order_by("-stage").first()
+    return None if step is None else (step.outcome or {}).get("result", {})
+
+
+def note_power(instance: Instance, operation: Operation) -> None:
+    """The power that the operation's last word of the node was about."""
+    power = (facts(operation, "ensure_instance") or {}).get("power", instance.power)
+    Instance.objects.filter(pk=instance.pk).update(observed_power=power, power_observed_at=UtcNow())
 
 
 def raise_generation(instance: UUID) -> None:
@@ -62,7 +76,7 @@ def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
         namespace=row.namespace.name,
         cpus=row.cpus,
         memory_mb=row.memory_mb,
-        power=Power(row.power),
+        power=Power(arguments.get("power", row.power)),
         disks=tuple(_disks(row)),
         interfaces=tuple(_interface(card) for card in _cards(row)),
         config_drive=row.config_drive,
@@ -86,6 +100,7 @@ def _disks(row: Instance) -> list[DiskSpec]:
             kind=disk.kind,
             size_gb=disk.size_gb,
             blob=str(disk.blob_id) if disk.blob_id else None,
+            revision=disk.revision,
         )
         for disk in row.disks.order_by("position")
     ]
@@ -115,6 +130,23 @@ def _interface(card: Interface) -> InterfaceSpec:
     )
 
 
+def _captured(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The disks of a snapshot set that is still wanted, as their files are called now."""
+    versions = ArtifactVersion.objects.filter(snapshot_set=arguments["snapshot"], snapshot_set__state=State.INITIAL)
+    blobs = dict(versions.values_list("device", "blob_id"))
+    disks = Disk.objects.filter(instance=instance, device__in=blobs).order_by("position")
+    if not blobs or len(disks) != len(blobs):
+        return None
+    captured = [
+        CapturedDisk(device=disk.device, revision=disk.revision, blob=str(blobs[disk.device])) for disk in disks
+    ]
+    return {
+        "instance": str(instance),
+        "disks": [dump(disk) for disk in captured],
+        "quiesce": bool(arguments["quiesce"]),
+    }
+
+
 def _named(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"instance": str(instance), **arguments}
 
@@ -132,5 +164,6 @@ OBJECT = Served(
         "remove_instance": _named,
         "reboot_instance": _named,
         "observe_instance": _named,
+        "snapshot_instance": _captured,
     },
 )

@@ -29,6 +29,7 @@ from sfweb.models import (
     NodeObject,
     Operation,
     PlacementReservation,
+    SnapshotSet,
     Step,
     Wanted,
 )
@@ -46,6 +47,7 @@ def run() -> dict[str, int]:
         "operations": _operations(),
         "instances": sum(_guarded(_instance, pk) for pk in _long_gone(Instance, "instance")),
         "networks": sum(_guarded(_network, pk) for pk in _long_gone(Network, "network")),
+        "snapshots": _snapshots(),
         "artifacts": sum(_guarded(_artifact, pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_guarded(_blob, pk) for pk in _unused_blobs()),
         "console_tickets": consoles.reap(),
@@ -97,6 +99,15 @@ def _operations() -> int:
     keys = list(old.exclude(Exists(open_steps)).exclude(Exists(signs)).values_list("pk", flat=True)[:PAGE])
     Operation.objects.filter(pk__in=keys).delete()
     return len(keys)
+
+
+def _snapshots() -> int:
+    """Sets that ended and have no disk left, whether they were deleted or their versions were one by one."""
+    old = FromNow(-settings.CLEANER_DELAY_SECONDS)
+    rows = SnapshotSet.objects.filter(versions__isnull=True, created_at__lt=old).exclude(state=State.INITIAL)
+    busy = Operation.objects.filter(state__in=OPEN_OPERATION, targets__target_uuid=OuterRef("pk"))
+    keys = list(rows.exclude(Exists(busy)).values_list("pk", flat=True)[:PAGE])
+    return SnapshotSet.objects.filter(pk__in=keys).delete()[0]
 
 
 @durable

@@ -31,6 +31,7 @@ PAGES = {
     models.PlacementReservation: computing.ReservationPage,
     models.Artifact: storage.ArtifactPage,
     models.ArtifactVersion: storage.VersionPage,
+    models.SnapshotSet: storage.SnapshotSetPage,
     models.Blob: storage.BlobPage,
     models.BlobLocation: storage.LocationPage,
     models.Upload: storage.UploadPage,

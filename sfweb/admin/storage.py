@@ -17,6 +17,13 @@ class VersionPage(ReadOnlyPage):
     list_select_related = ("artifact", "blob")
 
 
+class SnapshotSetPage(ReadOnlyPage):
+    list_display = ("uuid", "instance_name", "namespace", "state", "reason", "quiesced", "created_at")
+    list_filter = ("state", "reason", "quiesced")
+    search_fields = ("uuid", "instance_uuid", "instance_name", "namespace__name")
+    list_select_related = ("namespace",)
+
+
 class BlobPage(ReadOnlyPage):
     list_display = ("uuid", "state", "format", "size", "virtual_size", "created_at", "last_used")
     list_filter = ("state", "format")

@@ -30,7 +30,18 @@ from sfweb.models import DependencyKind, Operation, OperationDependency, Operati
 from sfweb.models.state import OperationState
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
-TARGET_TYPES = ("instance", "network", "interface", "artifact", "blob", "node", "namespace", "upload", "agentoperation")
+TARGET_TYPES = (
+    "instance",
+    "network",
+    "interface",
+    "artifact",
+    "blob",
+    "node",
+    "namespace",
+    "upload",
+    "agentoperation",
+    "snapshot",
+)
 MAX_CHAIN = 1000
 
 

@@ -4,7 +4,7 @@ from django.urls import URLPattern, path
 
 from sfweb.api import agent_operations as agents
 from sfweb.api import artifacts as art
-from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, tokens, uploads
+from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, snapshots, tokens, uploads
 from sfweb.api import namespaces as ns
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
@@ -29,6 +29,10 @@ urlpatterns: list[URLPattern] = [
     path("instances/<str:ref>/agent/put", agents.AgentPut.as_view()),
     path("instances/<str:ref>/agent/get", agents.AgentGet.as_view()),
     path("instances/<str:ref>/agentoperations", agents.InstanceAgentOperations.as_view()),
+    path("instances/<str:ref>/snapshot", snapshots.InstanceSnapshots.as_view()),
+    path("instances/<str:ref>/revert", snapshots.InstanceRevert.as_view()),
+    path("snapshots", snapshots.SnapshotSets.as_view()),
+    path("snapshots/<str:ref>", snapshots.SnapshotSetDetail.as_view()),
     path("agentoperations/<str:ref>", agents.AgentOperationDetail.as_view()),
     path("networks", networks.Networks.as_view()),
     path("networks/<str:ref>", networks.NetworkDetail.as_view()),

@@ -21,6 +21,7 @@ from sfweb.models.network import (
 )
 from sfweb.models.node import Node, NodeCapacity, NodeCredential, NodeObject, Wanted
 from sfweb.models.operation import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+from sfweb.models.snapshot import SnapshotSet
 
 __all__ = [
     "FLOATING",
@@ -59,6 +60,7 @@ __all__ = [
     "PlacementReservation",
     "PoolAllocation",
     "SchemaVersion",
+    "SnapshotSet",
     "Step",
     "Trust",
     "Upload",

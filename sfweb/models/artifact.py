@@ -7,6 +7,7 @@ from django.db import models
 from sfweb.models.blob import Blob
 from sfweb.models.fields import CreatedField, NameField
 from sfweb.models.namespace import Namespace
+from sfweb.models.snapshot import SnapshotSet
 from sfweb.models.state import State
 
 
@@ -42,11 +43,13 @@ class Artifact(models.Model):
 
 
 class ArtifactVersion(models.Model):
-    """Version `index` (from 1) of an artifact."""
+    """Version `index` (from 1) of an artifact; of a snapshot also the set that it is of, and the disk that it was."""
 
     artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="versions")
     index = models.PositiveIntegerField()
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="versions")
+    snapshot_set = models.ForeignKey(SnapshotSet, null=True, on_delete=models.PROTECT, related_name="versions")
+    device = models.CharField(max_length=16, default="")
     created_at = CreatedField()
 
     class Meta:

@@ -64,7 +64,10 @@ class Instance(models.Model):
 
 
 class Disk(models.Model):
-    """One disk. `base` is what the user asked for, `blob` what that was resolved to; `size_gb` 0 keeps the blob's size."""
+    """One disk. `base` is what the user asked for, `blob` what that was resolved to; `size_gb` 0 keeps the blob's size.
+
+    revision  how often its content was replaced by that of a snapshot
+    """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="disks")
@@ -75,6 +78,7 @@ class Disk(models.Model):
     size_gb = models.PositiveIntegerField(default=0)
     base = models.CharField(max_length=1024, null=True)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="disks")
+    revision = models.PositiveIntegerField(default=0)
 
     class Meta:
         db_table = "disks"

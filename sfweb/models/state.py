@@ -83,6 +83,11 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         State.CREATED: {State.ERROR, State.DELETED},
         State.ERROR: {State.DELETED, State.INITIAL},
     },
+    "SnapshotSet": {
+        State.INITIAL: {State.CREATED, State.ERROR, State.DELETED},
+        State.CREATED: {State.DELETED},
+        State.ERROR: {State.DELETED},
+    },
     "Upload": {State.CREATED: {State.DELETED}},
     "Namespace": {State.CREATED: {State.DELETED}},
     "Key": {State.CREATED: {State.DELETED}},

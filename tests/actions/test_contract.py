@@ -6,6 +6,7 @@ import pytest
 
 from nodeagent.action import actions
 from nodeagent.fake_host import FakeHost
+from nodeagent.specs import CapturedDisk
 from nodeagent.wire import Malformed, dump, load
 from tests.node_specs import (
     BLOB,
@@ -19,6 +20,7 @@ from tests.node_specs import (
     router_spec,
 )
 
+CAPTURED = CapturedDisk(device="vda", revision=0, blob=UPLOAD)
 REQUESTS: dict[str, dict[str, Any]] = {
     "ensure_network": {"spec": network_spec()},
     "remove_network": {"network": NETWORK, "vni": 100},
@@ -30,6 +32,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "remove_instance": {"instance": INSTANCE},
     "reboot_instance": {"instance": INSTANCE},
     "observe_instance": {"instance": INSTANCE},
+    "snapshot_instance": {"instance": INSTANCE, "disks": (CAPTURED,), "quiesce": True},
     "start_guest_command": {"instance": INSTANCE, "command_line": "true"},
     "collect_guest_command": {"instance": INSTANCE, "pid": 100, "seconds": 9.0, "patience": 0.0, "blob": UPLOAD},
     "put_guest_file": {"instance": INSTANCE, "blob": BLOB, "path": "/x", "mode": 0o644, "patience": 9},

@@ -193,6 +193,16 @@ ROWS: list[Row] = [
     ("owner", "POST", "/upload/UPLOAD/truncate/1", None, 400, "offset: must be 0 to 0"),
     ("owner", "POST", "/upload/UPLOAD/truncate/-1", None, 400, "offset: must be 0 to 0"),
     ("owner", "POST", "/upload/none-such", b"x", 404, "upload not found"),
+    # snapshots
+    ("owner", "POST", "/instances/INSTANCE/snapshot", {"device": "vdx"}, 404, "has no disk vdx"),
+    ("owner", "POST", "/instances/INSTANCE/snapshot", {"device": 5}, 400, "device: Not a valid string."),
+    ("owner", "POST", "/instances/INSTANCE/snapshot", {"all": "perhaps"}, 400, "all: Must be a valid boolean."),
+    ("owner", "POST", "/instances/INSTANCE/snapshot", {"max_versions": 0}, 400, "max_versions: Ensure this value"),
+    ("owner", "POST", "/instances/INSTANCE/snapshot", {"label": "x"}, 400, "label: unknown parameter"),
+    ("owner", "POST", "/instances/INSTANCE/revert", {}, 400, "snapshot: This field is required."),
+    ("owner", "POST", "/instances/INSTANCE/revert", {"snapshot": "none-such"}, 404, "snapshot not found"),
+    ("owner", "GET", "/snapshots/none-such", None, 404, "snapshot not found"),
+    ("owner", "GET", "/snapshots?instance=none-such", None, 404, "instance not found"),
     # the agent inside a guest
     ("owner", "POST", f"{AGENT}/execute", {}, 400, "command_line: This field is required."),
     ("owner", "POST", f"{AGENT}/execute", {"command_line": ""}, 400, "command_line: This field may not be blank."),

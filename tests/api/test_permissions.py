@@ -66,6 +66,12 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{INST}/agent/put", "post"): ("owner", {"blob_uuid": "BLOB", "path": "/x", "mode": 33188}),
     (f"{INST}/agent/get", "post"): ("owner", {"path": "/x"}),
     (f"{INST}/agentoperations", "get"): ("owner", None),
+    (f"{INST}/snapshot", "get"): ("owner", None),
+    (f"{INST}/snapshot", "post"): ("owner", {"all": True, "device": None, "thin": False}),
+    (f"{INST}/revert", "post"): ("owner", {"snapshot": "SNAPSHOT"}),
+    ("snapshots", "get"): ("anyone", None),
+    ("snapshots/<str:ref>", "get"): ("owner", None),
+    ("snapshots/<str:ref>", "delete"): ("owner", None),
     ("agentoperations/<str:ref>", "get"): ("owner", None),
     ("agentoperations/<str:ref>", "delete"): ("owner", None),
     ("networks", "get"): ("anyone", None),
@@ -157,6 +163,7 @@ def address(world: World, route: str) -> str:
         "blobs": world.blob.uuid,
         "nodes": world.node.name,
         "upload": world.upload.uuid,
+        "snapshots": world.snapshot.uuid,
         "agentoperations": world.agent_operation.uuid,
         "operations": world.operation.uuid,
         "clusteroperations": world.operation.uuid,
@@ -186,7 +193,7 @@ def test_se_18_every_address_has_its_row():
 @pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
 def test_se_18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
     word, body = MATRIX[route, method]
-    text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid)}
+    text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid), "SNAPSHOT": str(world.snapshot.uuid)}
     if isinstance(body, dict):
         body = {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
     path = address(world, route)

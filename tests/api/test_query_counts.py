@@ -27,6 +27,7 @@ from sfweb.models import (
     NodeCapacity,
     Operation,
     OperationTarget,
+    SnapshotSet,
     Step,
     Trust,
 )
@@ -166,6 +167,22 @@ def grow_interfaces(world: World, start: int, stop: int) -> None:
     )
 
 
+def grow_snapshots(world: World, start: int, stop: int) -> None:
+    namespace, instance = world.owner, world.instance
+    sets = [
+        SnapshotSet(namespace=namespace, instance_uuid=instance.uuid, instance_name="one", state=State.CREATED)
+        for _ in range(start, stop)
+    ]
+    SnapshotSet.objects.bulk_create(sets)
+    artifact = world.snapshot.versions.get().artifact
+    ArtifactVersion.objects.bulk_create(
+        [
+            ArtifactVersion(artifact=artifact, index=n, blob=blob, snapshot_set=made, device="vda")
+            for n, (made, blob) in enumerate(zip(sets, grow_blobs(world, start, stop), strict=True), start + 2)
+        ]
+    )
+
+
 def grow_agent_operations(world: World, start: int, stop: int) -> None:
     AgentOperation.objects.bulk_create(
         [
@@ -193,6 +210,8 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/instances/INSTANCE/events?limit=1000", grow_events),
     ("owner", "/instances/INSTANCE/interfaces", grow_interfaces),
     ("owner", "/instances/INSTANCE/agentoperations?all=true", grow_agent_operations),
+    ("owner", "/instances/INSTANCE/snapshot", grow_snapshots),
+    ("owner", "/snapshots", grow_snapshots),
     ("owner", "/networks/NETWORK/interfaces", grow_interfaces),
     ("owner", "/networks/NETWORK/addresses", grow_addresses),
 ]

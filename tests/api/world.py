@@ -34,6 +34,7 @@ from sfweb.models import (
     NodeCredential,
     Operation,
     OperationTarget,
+    SnapshotSet,
     Trust,
     Upload,
 )
@@ -129,6 +130,7 @@ class World:
             instance=self.instance, namespace=self.owner, commands=[{"command": "execute", "commandline": "true"}]
         )
         self.artifact = make_artifact(self.owner, "image", self.blob)
+        self.snapshot = make_snapshot(self.instance, self.node)
         self.upload = Upload.objects.create(namespace=self.owner, node=self.node, size=0)
         self.operation = Operation.objects.create(
             kind="instance_create",
@@ -182,6 +184,24 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
     )
     Metadata.objects.create(object_type="instance", object_uuid=row.uuid, key="a", value="b")
     return row
+
+
+def make_snapshot(instance: Instance, node: Node) -> SnapshotSet:
+    """A set of the instance's one disk."""
+    made = SnapshotSet.objects.create(
+        namespace=instance.namespace, instance_uuid=instance.uuid, instance_name=instance.name, state=State.CREATED
+    )
+    artifact = Artifact.objects.create(
+        namespace=instance.namespace,
+        kind="snapshot",
+        name=f"{instance.uuid}/vda",
+        source_url=f"sf://instance/{instance.uuid}/vda",
+        state=State.CREATED,
+        active_key=uuid.uuid4().hex,
+    )
+    blob = make_blob(node, sha512="5a" * 64)
+    ArtifactVersion.objects.create(artifact=artifact, index=1, blob=blob, snapshot_set=made, device="vda")
+    return made
 
 
 def make_artifact(namespace: Namespace, name: str, blob: Blob, *, shared: bool = False) -> Artifact:

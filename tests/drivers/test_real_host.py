@@ -79,7 +79,7 @@ def test_real_and_fake_are_one_kind_of_machine(host: RealHost) -> None:
     machines: list[Machine] = [host, FakeHost()]
     call: Call = RecordingCall()
     for each in machines:
-        each.forget_attempt(call.token)
+        each.forget_attempt(call.token, f"instance:{INSTANCE}")
         assert each.events.empty() and each.trim_console_logs() == 0
         each.close()
 
@@ -140,7 +140,7 @@ def test_without_a_share_it_offers_the_machine_less_a_reserve(tmp_path: Path) ->
 
 def test_en_15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:
     (tmp_path / "blobs" / f".{BLOB}.t1").touch()
-    host.forget_attempt("t1")
+    host.forget_attempt("t1", f"blob:{BLOB}")
     assert list((tmp_path / "blobs").iterdir()) == []
 
 

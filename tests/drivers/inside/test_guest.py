@@ -18,12 +18,19 @@ import pytest
 
 from lab.guest_console import GuestConsole
 from nodeagent.action import Result
-from nodeagent.actions import ensure_instance, observe_instance, reboot_instance, remove_blob, remove_instance
+from nodeagent.actions import (
+    ensure_instance,
+    observe_instance,
+    reboot_instance,
+    remove_blob,
+    remove_instance,
+    snapshot_instance,
+)
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.domains import Domains
 from nodeagent.drivers.real_host import RealHost
 from nodeagent.host import CommandResult, Refused, Retry, Transfer
-from nodeagent.specs import ConfigDrive, InstanceSpec, Power
+from nodeagent.specs import CapturedDisk, ConfigDrive, InstanceSpec, Power
 from tests.drivers.inside.conftest import MESH_ADDRESS, MTU, Libvirtd
 from tests.node_specs import BLOB, INSTANCE, NETWORK, RecordingCall, disk_spec, instance_spec, interface_spec
 
@@ -54,6 +61,18 @@ def finish(host: RealHost, pid: int) -> CommandResult:
     while (result := host.result_in_guest(INSTANCE, pid)) is None:
         time.sleep(0.1)
     return result
+
+
+def captured(*devices: str) -> tuple[CapturedDisk, ...]:
+    blobs = {"vda": FILE, "vdc": COPY}
+    return tuple(CapturedDisk(device=name, revision=0, blob=blobs.get(name, FILE)) for name in devices)
+
+
+def content(state: Path, blob: str, folder: Path, name: str) -> str:
+    """A file of the file system that a captured disk holds."""
+    raw = folder / "raw"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", state / "blobs" / blob, raw], check=True)
+    return subprocess.check_output(["mtype", "-i", raw, f"::/{name}"], text=True)
 
 
 def end_heard(host: RealHost) -> str:
@@ -148,6 +167,46 @@ def test_a_file_of_the_guest_that_cannot_be_had_leaves_nothing(
         host.read_in_guest(INSTANCE, COPY, Transfer(path=path, patience=30, ceiling=ceiling), RecordingCall())
     assert refusal.value.code == f"guest.{code}"
     assert not list((state / "blobs").glob(f"*{COPY}*"))
+
+
+def test_ar_14_disks_are_captured_while_the_guest_writes(host: RealHost, state: Path, tmp_path: Path) -> None:
+    prepare = "mke2fs /dev/vdc && mkdir -p /mnt/data && mount -t ext4 /dev/vdc /mnt/data && echo data > /mnt/data/file"
+    assert finish(host, host.start_in_guest(INSTANCE, prepare)).code == 0
+    writer = host.start_in_guest(INSTANCE, "while true; do date > /mnt/root/clock; sync; done")
+    assert finish(host, host.start_in_guest(INSTANCE, "echo before > /mnt/root/marker; sync")).code == 0
+    request = snapshot_instance.Request(instance=INSTANCE, disks=captured("vda", "vdc"), quiesce=True)
+    result = snapshot_instance.run(request, host, RecordingCall())
+    assert finish(host, host.start_in_guest(INSTANCE, "echo after > /mnt/root/marker; sync")).code == 0
+    assert (result.change, result.facts["quiesced"]) == ("created", True)
+    assert content(state, FILE, tmp_path, "marker") == "before\n"
+    facts = result.facts["blobs"]["vda"]
+    assert facts["sha512"] == hashlib.sha512((state / "blobs" / FILE).read_bytes()).hexdigest()
+    assert result.facts["blobs"]["vdc"]["virtual_size"] == 2**30
+    assert snapshot_instance.run(request, host, RecordingCall()).change == "unchanged"
+    host.kill_in_guest(INSTANCE, writer)
+    for blob in (FILE, COPY):
+        assert host.remove_blob(blob) == "removed"
+    assert "marker" in finish(host, host.start_in_guest(INSTANCE, "ls /mnt/root")).stdout.decode()
+
+
+def test_a_capture_that_is_cancelled_leaves_nothing(host: RealHost, state: Path) -> None:
+    request = snapshot_instance.Request(instance=INSTANCE, disks=captured("vda", "vdc"), quiesce=True)
+    with pytest.raises(Refused, match="cancelled"):
+        snapshot_instance.run(request, host, RecordingCall(cancel_at=0))
+    assert {path.name for path in (state / "blobs").iterdir()} == {BLOB, f"{BLOB}.json"}
+    assert snapshot_instance.run(request, host, RecordingCall()).change == "created"
+    for blob in (FILE, COPY):
+        assert host.remove_blob(blob) == "removed"
+    with pytest.raises(Refused, match="no file"):
+        snapshot_instance.run(replace(request, disks=captured("vdx")), host, RecordingCall())
+
+
+def test_a_guest_that_was_left_frozen_goes_on(host: RealHost) -> None:
+    domains = host._domains  # what the process that died had done
+    domains.ask_guest(INSTANCE, {"execute": "guest-fsfreeze-freeze"}, 20)
+    assert domains.ask_guest(INSTANCE, {"execute": "guest-fsfreeze-status"}, 20) == "frozen"
+    host.forget_attempt("no-such-token", f"instance:{INSTANCE}")
+    assert domains.ask_guest(INSTANCE, {"execute": "guest-fsfreeze-status"}, 20) == "thawed"
 
 
 def test_a_repeat_is_harmless(host: RealHost, connection: libvirt.virConnect) -> None:

@@ -1,0 +1,50 @@
+"""Capture disks of an instance, all at one moment, as new versions of its snapshot artifacts. A running guest runs on."""
+
+from collections.abc import Sequence
+
+from sftasks import captures, engine
+from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.plans import instances
+from sfweb.domain import snapshots
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import durable
+from sfweb.models import Instance, Operation, SnapshotSet
+
+
+@durable
+def request(
+    caller: Caller, instance: Instance, devices: Sequence[str] | None = None, max_versions: int | None = None
+) -> Accepted:
+    """`devices` null: all disks. Raises NotReady until the instance is created, NotFound for a device that it has not."""
+    operation = engine.submit(
+        Wish(
+            kind="instance_snapshot",
+            object_key=f"instance:{instance.pk}",
+            targets=[("instance", instance.pk)],
+            caller=caller,
+            namespace=instance.namespace_id,
+        )
+    )
+    row = Instance.objects.select_for_update().get(pk=instance.pk)
+    snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions)
+    engine.aim(operation, captures.targets(snapshot))
+    engine.remember(operation, instance=str(row.pk), snapshot=str(snapshot.pk))
+    return Accepted(snapshot, operation)
+
+
+def stages(operation: Operation) -> Sequence[Stage]:
+    return [[captures.step(Instance.objects.get(pk=operation.params["instance"]), operation.params["snapshot"])]]
+
+
+def finish(operation: Operation, ended: Ended) -> None:
+    instance = Instance.objects.select_for_update().get(pk=operation.params["instance"])
+    snapshot = SnapshotSet.objects.select_for_update().get(pk=operation.params["snapshot"])
+    assert instance.node_id is not None, "an instance that was created has a node"
+    facts = instances.facts(operation, "snapshot_instance")
+    if ended.ok and facts is not None:
+        captures.keep(snapshot, instance.node_id, facts)
+    else:
+        captures.give_up(snapshot, instance.node_id, f"{ended.code}: {ended.message}")
+
+
+OPERATION = Kind(name="instance_snapshot", stages=stages, finish=finish, priority=20)

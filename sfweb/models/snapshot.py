@@ -1,0 +1,36 @@
+"""The disks of one instance at one moment, kept as versions of its snapshot artifacts."""
+
+import uuid
+
+from django.db import models
+
+from sfweb.models.fields import CreatedField, NameField
+from sfweb.models.namespace import Namespace
+from sfweb.models.state import State
+
+
+class SnapshotSet(models.Model):
+    """What one request captured: its artifact versions have one state and go together (AR-14).
+
+    The set outlives its instance, so the instance is named and not referred to. `quiesced`: the guest was off, or its
+    file systems stood still; null until that is known. `reason`: who wanted it: a user, or a revert that kept what was.
+    """
+
+    uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="snapshot_sets")
+    instance_uuid = models.UUIDField()
+    instance_name = NameField()
+    state = models.CharField(max_length=16, default=State.INITIAL)
+    error_message = models.TextField(null=True)
+    quiesced = models.BooleanField(null=True)
+    reason = models.CharField(max_length=16, default="request")
+    created_at = CreatedField()
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "snapshot_sets"
+        indexes = [
+            models.Index(fields=["instance_uuid", "created_at"]),
+            models.Index(fields=["namespace", "state", "created_at"]),
+            models.Index(fields=["state", "created_at"]),
+        ]
