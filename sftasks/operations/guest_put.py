@@ -17,11 +17,14 @@ from sfweb.models.state import State
 
 @durable
 def request(caller: Caller, instance: Instance, blob: Blob, file: GuestFile) -> Accepted:
-    """Raises NotReady or Invalid when no agent answers in the guest, NotFound for a blob that is not there any more."""
+    """Raises NotReady or Invalid when no agent answers in the guest, NotFound for a blob that is gone or broken.
+
+    One that is still to arrive is waited for.
+    """
     identity = uuid.uuid4()
     operation = engine.submit(guests.wish("guest_put", identity, instance, caller))
     locked_blob = Blob.objects.select_for_update().get(pk=blob.pk)
-    if locked_blob.state != State.CREATED:
+    if locked_blob.state not in (State.INITIAL, State.CREATED):
         raise NotFound(f"blob not found: {blob.pk} is {locked_blob.state}")
     locked = Instance.objects.select_for_update().get(pk=instance.pk)
     agent_operations.require_agent(locked)
