@@ -17,6 +17,7 @@ from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
     Artifact,
+    ArtifactKind,
     Blob,
     CarrierLease,
     Instance,
@@ -100,6 +101,28 @@ def discard_blob(blob: Blob, caller: Caller = CLUSTER) -> bool:
     transition(locked, State.DELETED)
     drop_blob(locked, caller)
     return True
+
+
+def settle_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> bool:
+    """The artifact's new version has its bytes: a repetition of the one before goes, and so does what is beyond the limit.
+
+    Not of snapshots: whoever asked for one waits for just that blob. Both rows must be locked. True when it is news.
+    """
+    versions = artifact.versions.filter(blob__state=State.CREATED).exclude(blob=blob)
+    before = versions.select_related("blob").order_by("-index").first()
+    repeated = before is not None and before.blob.sha512 == blob.sha512 and artifact.kind != ArtifactKind.SNAPSHOT
+    if repeated:
+        artifact.versions.filter(blob=blob).delete()
+        discard_blob(blob, caller)
+    trim_versions(artifact, caller)
+    return not repeated
+
+
+def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> None:
+    """The version whose bytes never came is none, and keeps no good one from its place. Both rows must be locked."""
+    if blob.state == State.ERROR:
+        artifact.versions.filter(blob=blob).delete()
+        discard_blob(blob, caller)
 
 
 def trim_versions(artifact: Artifact, caller: Caller = CLUSTER) -> None:

@@ -32,6 +32,8 @@ PAGES = {
     models.ArtifactVersion: storage.VersionPage,
     models.Blob: storage.BlobPage,
     models.BlobLocation: storage.LocationPage,
+    models.BlobHash: storage.HashPage,
+    models.ArtifactGrant: storage.GrantPage,
     models.Upload: storage.UploadPage,
     models.Node: cluster.NodePage,
     models.NodeCapacity: cluster.CapacityPage,

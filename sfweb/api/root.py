@@ -7,7 +7,17 @@ from django.http import HttpRequest, HttpResponse
 
 CAPABILITIES = {
     "artifacts": ("artifact-metadata",),
-    "blobs": ("blob-data-limit", "blob-events", "blob-metadata", "blob-search-by-hash", "blob-single-checksum"),
+    "blobs": (
+        "blob-checksums",
+        "blob-data-limit",
+        "blob-events",
+        "blob-hash-sha1",
+        "blob-hash-sha256",
+        "blob-hash-xxh128",
+        "blob-metadata",
+        "blob-search-by-hash",
+        "blob-single-checksum",
+    ),
     "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),
     "events": ("events-by-type",),
     "instances": ("get-instance-namespace",),

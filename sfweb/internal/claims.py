@@ -15,7 +15,7 @@ from django.conf import settings
 from nodeagent.action import actions
 from nodeagent.wire import NodeEvent
 from sftasks.operation import served
-from sfweb.domain import dhcp, events, node_life, placement
+from sfweb.domain import blob_copies, dhcp, events, node_life, placement
 from sfweb.domain.lookup import as_uuid
 from sfweb.domain.transactions import durable
 from sfweb.models import EventObject, Node
@@ -41,6 +41,7 @@ def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
     """Facts for people to read; of them only the address, the port, the capacity and the leases are used, each checked."""
     facts = dict(claimed)
     leases = facts.pop("dhcp_leases", None)
+    checks = facts.pop("blob_checks", None)
     if len(json.dumps(facts)) > LONGEST_FACTS:
         log.warning("facts too long, none taken", extra={"node": node.name})
         return
@@ -56,6 +57,8 @@ def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
         placement.set_limits(node, *(_figure(capacity.get(name)) for name in ("cpus", "memory_mb", "disk_gb")))
     if isinstance(leases, list):
         dhcp.take_leases(node, leases)
+    if isinstance(checks, list):
+        blob_copies.take_checks(node, checks)
 
 
 def _mesh_address(node: Node, claim: Any) -> str | None:

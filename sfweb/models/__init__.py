@@ -1,8 +1,8 @@
 """Every table. One noun per file."""
 
 from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
-from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
-from sfweb.models.blob import Blob, BlobLocation, Upload
+from sfweb.models.artifact import Artifact, ArtifactGrant, ArtifactKind, ArtifactVersion, Permission
+from sfweb.models.blob import Blob, BlobHash, BlobLocation, Upload
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
 from sfweb.models.console import ConsoleTicket
 from sfweb.models.event import Event, EventObject
@@ -26,9 +26,11 @@ __all__ = [
     "Address",
     "AddressKind",
     "Artifact",
+    "ArtifactGrant",
     "ArtifactKind",
     "ArtifactVersion",
     "Blob",
+    "BlobHash",
     "BlobLocation",
     "BootstrapOperation",
     "CarrierLease",
@@ -54,6 +56,7 @@ __all__ = [
     "Operation",
     "OperationDependency",
     "OperationTarget",
+    "Permission",
     "PlacementReservation",
     "PoolAllocation",
     "SchemaVersion",
