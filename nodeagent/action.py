@@ -31,6 +31,7 @@ class Action:
     max_seconds  ceiling after which the control plane asks for cancellation (EN-4)
     refusals     the codes it may refuse with; any other refusal is treated as unknown
     retries      how many transient failures in a row before it counts as refused
+    backoff      seconds before each retry, the last for all further ones; each wait is an event on the objects (FR-2)
     """
 
     name: str
@@ -42,6 +43,7 @@ class Action:
     max_seconds: float = 60.0
     refusals: frozenset[str] = frozenset()
     retries: int = 6
+    backoff: tuple[float, ...] = ()
     wanted: str = "present"
 
 

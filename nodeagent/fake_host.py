@@ -18,6 +18,7 @@ from nodeagent.fake_faults import Crash, Faults
 from nodeagent.fake_guests import BOOTED, FakeGuests, captured, made_of
 from nodeagent.fake_store import FakeStore
 from nodeagent.host import (
+    BlobCheck,
     BlobFacts,
     Call,
     Capacity,
@@ -144,17 +145,24 @@ class FakeHost:
     def blob(self, blob: str) -> BlobFacts | None:
         with self._held("blob") as held:
             found = held["blobs"].get(blob)
-        return BlobFacts(**found) if found else None
+        return BlobFacts(**{name: value for name, value in found.items() if name != "rotten"}) if found else None
 
     def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
         if source.peer:
             call.blob_ticket(spec.blob, source.peer)
-        content = self._sources.get(source.url, (source.url or spec.blob).encode())
+        return self._store_blob("fetch_blob", spec, self._facts(spec, source, self._content(source, spec.blob)), call)
+
+    def _content(self, source: BlobSource, otherwise: str = "") -> bytes:
+        content = self._sources.get(source.url, (source.url or otherwise).encode())
         if isinstance(content, Exception):
             raise content
-        return self._store_blob("fetch_blob", spec, self._facts(spec, source, content), call)
+        return content
 
-    def adopt_upload(self, upload: str, spec: BlobSpec, call: Call) -> BlobFacts:
+    def is_changed(self, url: str, validators: Mapping[str, str]) -> bool:
+        with self._held("is_changed"):
+            return _validators(self._content(BlobSource(url=url))) != dict(validators)
+
+    def adopt_upload(self, upload: str, size: int, spec: BlobSpec, call: Call) -> BlobFacts:
         facts = self._facts(spec, BlobSource(url=f"upload:{upload}"), upload.encode())
         return self._store_blob("adopt_upload", spec, facts, call)
 
@@ -162,9 +170,16 @@ class FakeHost:
         sha512 = hashlib.sha512(content).hexdigest()
         if source.peer and spec.sha512:
             sha512 = spec.sha512
-        if spec.sha512 not in (None, sha512):
+        if spec.sha512 not in (None, sha512) or spec.source_sha512 not in (None, sha512):
             raise Refused("fetch.checksum", f"blob {spec.blob}: other content than is known of it")
-        return BlobFacts(size=spec.size or IMAGE_BYTES, sha512=sha512, format="qcow2", virtual_size=2**30)
+        return BlobFacts(
+            size=spec.size or IMAGE_BYTES,
+            sha512=sha512,
+            format="other" if spec.verbatim else "qcow2",
+            virtual_size=2**30,
+            hashes=_hashes(sha512),
+            validators=_validators(content) if source.url.startswith("http") else {},
+        )
 
     def _store_blob(self, verb: str, spec: BlobSpec, facts: BlobFacts, call: Call) -> BlobFacts:
         call.progress(50)
@@ -179,6 +194,22 @@ class FakeHost:
             return "unchanged" if held["blobs"].pop(blob, None) is None else "removed"
 
         return self._change("remove_blob", blob, act)
+
+    def rot(self, blob: str, reason: str) -> None:
+        """The blob's file is not what it was; the next verification finds out."""
+
+        def act(held: dict[str, Any]) -> str:
+            held["blobs"][blob]["rotten"] = reason
+            return "repaired"
+
+        self._change("rot", blob, act)
+
+    def verify_blobs(self, budget: int) -> list[BlobCheck]:
+        with self._held("verify_blobs") as held:
+            return [
+                BlobCheck(blob=blob, sha512=facts["sha512"], reason=facts.get("rotten", ""))
+                for blob, facts in held["blobs"].items()
+            ]
 
     def disks(self, instance: str) -> Mapping[str, str | None]:
         with self._held("disks") as held:
@@ -346,3 +377,13 @@ class FakeHost:
     def capacity(self) -> Capacity:
         with self._held("capacity"):
             return self._capacity
+
+
+def _hashes(sha512: str) -> dict[str, str]:
+    """As many hashes as a real node has; of copies too, whose content is known here only by its sha512."""
+    hashes = {name: hashlib.new(name, sha512.encode()).hexdigest() for name in ("sha1", "sha256")}
+    return {**hashes, "sha512": sha512, "xxh128": sha512[:32]}
+
+
+def _validators(content: bytes) -> dict[str, str]:
+    return {"etag": hashlib.sha1(content).hexdigest()}

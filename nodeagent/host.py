@@ -43,12 +43,26 @@ class Retry(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class BlobFacts:
-    """A blob's file as the node has verified it. Sizes in bytes; `sha512` hex."""
+    """A blob's file as the node has verified it. Sizes in bytes; `sha512` hex; `hashes` {algorithm: hex}, sha512 as well.
+
+    validators  what the web server said of the version that it gave: etag, last_modified
+    """
 
     size: int
     sha512: str
     format: str
     virtual_size: int
+    hashes: dict[str, str] = field(default_factory=dict)
+    validators: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobCheck:
+    """A blob's file was read again, whole: `reason` is empty when it is what it was, else why it is not (BL-4)."""
+
+    blob: str
+    sha512: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +174,13 @@ class Host(Protocol):
     def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
         """Fetch, verify, flush and rename into place. Codes: see actions/ensure_blob.py."""
 
-    def adopt_upload(self, upload: str, spec: BlobSpec, call: Call) -> BlobFacts:
-        """Turn finished upload `upload` of this node into the blob."""
+    def adopt_upload(self, upload: str, size: int, spec: BlobSpec, call: Call) -> BlobFacts:
+        """Turn the first `size` bytes of finished upload `upload` of this node into the blob."""
 
     def remove_blob(self, blob: str) -> str: ...
+
+    def is_changed(self, url: str, validators: Mapping[str, str]) -> bool:
+        """Whether the web server has another version than the one it gave those validators with."""
 
     def disks(self, instance: str) -> Mapping[str, str | None]:
         """{file: blob it is an overlay of, or None} for the instance's existing disk files (`specs.disk_file`)."""
@@ -236,5 +253,8 @@ class Machine(Host, Protocol):
 
     def trim_console_logs(self) -> int:
         """Hold every console log to its limit (SE-10); how many had grown past it."""
+
+    def verify_blobs(self, budget: int) -> list[BlobCheck]:
+        """Read on through the blobs for `budget` bytes at most; those whose end was reached."""
 
     def close(self) -> None: ...

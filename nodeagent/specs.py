@@ -156,10 +156,11 @@ class RouterSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BlobSource:
-    """Where a node gets a blob's bytes: exactly one of a URL and a peer node."""
+    """Where a node gets a blob's bytes: exactly one of a URL and a peer node. `checksums` is the URL of a list of sums."""
 
     url: str = ""
     peer: str = ""
+    checksums: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.peer):
@@ -168,12 +169,18 @@ class BlobSource:
 
 @dataclass(frozen=True, kw_only=True)
 class BlobSpec:
-    """An immutable file. `size` (bytes) and `sha512` are null until the first node fetched it."""
+    """An immutable file. `size` (bytes) and `sha512` are null until the first node fetched it.
+
+    source_sha512  what arrives from the URL or the upload must have; an image of another format is converted after that
+    verbatim       keep the bytes as they are, whatever they are: they are for no disk
+    """
 
     blob: str
     source: BlobSource
     size: int | None = None
     sha512: str | None = None
+    source_sha512: str | None = None
+    verbatim: bool = False
     max_virtual_gb: int = 1024
 
     def __post_init__(self) -> None:

@@ -13,14 +13,14 @@ from django.db.models import F
 from nodeagent.wire import Outcome
 from sftasks import engine, wishes
 from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import agent_operations, allocator, artifact_refs, ipam, placement, ports
+from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
     AgentOperation,
     Artifact,
+    ArtifactKind,
     Blob,
-    BlobLocation,
     CarrierLease,
     Instance,
     Interface,
@@ -88,8 +88,8 @@ def bring_blob(blob: Blob, node: UUID, caller: Caller) -> Operation | None:
 
 def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
     """The node holds verified bytes of the blob, whose row is locked; the first arrival makes the blob."""
-    BlobLocation.objects.get_or_create(blob=blob, node_id=node)
     if blob.state != State.INITIAL:
+        blob_copies.remember(blob, node, facts)
         return
     transition(
         blob,
@@ -98,9 +98,11 @@ def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
         sha512=facts["sha512"],
         format=facts["format"],
         virtual_size=facts["virtual_size"],
+        validators=facts.get("validators") or {},
         fetched_at=UtcNow(),
         error_message=None,
     )
+    blob_copies.remember(blob, node, facts)
     for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
         transition(artifact, State.CREATED)
 
@@ -149,6 +151,28 @@ def discard_blob(blob: Blob, caller: Caller = CLUSTER) -> bool:
     transition(locked, State.DELETED)
     drop_blob(locked, caller)
     return True
+
+
+def settle_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> bool:
+    """The artifact's new version has its bytes: a repetition of the one before goes, and so does what is beyond the limit.
+
+    Not of snapshots: whoever asked for one waits for just that blob. Both rows must be locked. True when it is news.
+    """
+    versions = artifact.versions.filter(blob__state=State.CREATED).exclude(blob=blob)
+    before = versions.select_related("blob").order_by("-index").first()
+    repeated = before is not None and before.blob.sha512 == blob.sha512 and artifact.kind != ArtifactKind.SNAPSHOT
+    if repeated:
+        artifact.versions.filter(blob=blob).delete()
+        discard_blob(blob, caller)
+    trim_versions(artifact, caller)
+    return not repeated
+
+
+def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> None:
+    """The version whose bytes never came is none, and keeps no good one from its place. Both rows must be locked."""
+    if blob.state == State.ERROR:
+        artifact.versions.filter(blob=blob).delete()
+        discard_blob(blob, caller)
 
 
 def trim_versions(artifact: Artifact, caller: Caller = CLUSTER) -> None:

@@ -17,9 +17,10 @@ from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
 from sftasks import celery, statements
 from sftasks.operation import PlannedStep, served
+from sfweb.domain import events
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
-from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
+from sfweb.models import Node, NodeCredential, NodeObject, Operation, OperationTarget, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
 
@@ -150,11 +151,28 @@ def ceiling(action: str) -> float:
 
 def note_progress(node: uuid.UUID, token: str, percent: int) -> None:
     """A running step's own progress, shown as the operation's while it has no more than one stage left."""
-    step = Step.objects.filter(node_id=node, token=token, state=StepState.SENT).values("operation_id").first()
-    if step:
-        Operation.objects.filter(pk=step["operation_id"], state=OperationState.RUNNING, progress__lt=percent).update(
-            progress=percent, progressed_at=UtcNow()
-        )
+    steps = Step.objects.filter(node_id=node, token=token, state=StepState.SENT).select_related("operation")
+    step = steps.first()
+    if step is None:
+        return
+    rows = Operation.objects.filter(pk=step.operation_id, state=OperationState.RUNNING, progress__lt=percent)
+    if (
+        rows.update(progress=percent, progressed_at=UtcNow())
+        and step.bulk
+        and percent // 10 > step.operation.progress // 10
+    ):
+        _tell_progress(step.operation, percent)
+
+
+def _tell_progress(operation: Operation, percent: int) -> None:
+    """Of a transfer, every tenth part of it (EV-19)."""
+    targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
+    events.record(
+        "status",
+        f"{operation.kind} at {percent} %",
+        [("operation", operation.pk), *targets],
+        request_id=operation.request_id,
+    )
 
 
 def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:

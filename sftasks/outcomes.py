@@ -9,7 +9,8 @@ from nodeagent.action import Action, actions
 from nodeagent.wire import Kind as OutcomeKind
 from nodeagent.wire import Outcome, dump
 from sftasks.operation import kinds, served
-from sfweb.models import NodeObject, Operation, Step
+from sfweb.domain import events
+from sfweb.models import NodeObject, Operation, OperationTarget, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import StepState, transition
 
@@ -68,10 +69,27 @@ def _done(operation: Operation, step: Step, outcome: Outcome, action: Action) ->
 def _retry(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
     if step.failures >= action.retries:
         return _refused(operation, step, outcome, action)
-    backoff = BACKOFF_SECONDS[min(step.failures, len(BACKOFF_SECONDS) - 1)] * settings.TIME_SCALE
+    ladder = action.backoff or BACKOFF_SECONDS
+    backoff = ladder[min(step.failures, len(ladder) - 1)] * settings.TIME_SCALE
     wait = min(max(0.0, outcome.after), LONGEST_WAIT_SECONDS) if outcome.after is not None else backoff
+    if action.backoff:
+        wait = max(wait, backoff)
+        _tell_deferral(operation, step, outcome, wait)
     _again(step, wait, outcome, failures=step.failures + 1)
     return Verdict.GO_ON
+
+
+def _tell_deferral(operation: Operation, step: Step, outcome: Outcome, wait: float) -> None:
+    """Whoever waits for the operation's objects sees why, and until when (FR-2)."""
+    targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
+    facts = {"code": outcome.code, "message": outcome.message, "after": wait, "failures": step.failures + 1}
+    events.record(
+        "status",
+        f"{step.action} deferred",
+        [("operation", operation.pk), *targets],
+        extra=facts,
+        request_id=operation.request_id,
+    )
 
 
 def _refused(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:

@@ -30,6 +30,10 @@ RECONCILERS: Mapping[str, float] = {
     "broker_users": 60,
     "hard_deletes": 300,
     "agent_operations": 30,
+    "blob_copies": 60,
+    "unused_blobs": 300,
+    "surplus_versions": 300,
+    "uploads": 60,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

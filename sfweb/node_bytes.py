@@ -6,6 +6,7 @@ node that cannot be reached raises NodeUnreachable, which is an Unavailable: nev
     read_blob      GET    /blobs/UUID?offset=N&limit=N
     write_upload   POST   /uploads/UUID?offset=N            409 when that leaves a gap
                    POST   /uploads/UUID/truncate?offset=N
+                   DELETE /uploads/UUID
     read_console   GET    /console/UUID[?length=N]          the last N bytes, without it all that is kept
     clear_console  DELETE /console/UUID
     stream_console GET    /console/UUID/stream              the serial line itself, for the console process
@@ -93,6 +94,10 @@ def append_upload(node: Node, upload: uuid.UUID, offset: int, chunk: bytes) -> N
 
 def truncate_upload(node: Node, upload: uuid.UUID, offset: int) -> None:
     _whole(node, Call("POST", "uploads", upload, "write_upload", {"offset": offset}, part="/truncate"))
+
+
+def remove_upload(node: Node, upload: uuid.UUID) -> None:
+    _whole(node, Call("DELETE", "uploads", upload, "write_upload"))
 
 
 def read_console(node: Node, instance: uuid.UUID, length: int) -> bytes:

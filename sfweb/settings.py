@@ -175,6 +175,16 @@ BYTES_TICKET_SECONDS = 600
 """Talking to a node's byte server: how long to wait for it, and how long a ticket for one object is good (SE-5)."""
 NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
 UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
+UPLOAD_EXPIRY_SECONDS = float(os.environ.get("UPLOAD_EXPIRY_SECONDS", "86400")) * TIME_SCALE
+"""An upload that no chunk came for, for so long, goes with its bytes."""
+IMAGE_MAX_VIRTUAL_GIB = int(os.environ.get("IMAGE_MAX_VIRTUAL_GIB", "1024"))
+"""The largest disk that an image may claim to be (SE-9)."""
+IMAGE_CATALOGUE = os.environ.get("IMAGE_CATALOGUE", str(BASE_DIR / "sfweb" / "images.toml"))
+"""The list of well-known images, for operators to edit."""
+BLOB_COPIES = int(os.environ.get("BLOB_COPIES", "2"))
+"""On how many nodes each blob is kept; fewer where there are fewer nodes."""
+BLOB_UNUSED_SECONDS = float(os.environ.get("BLOB_UNUSED_SECONDS", "3600")) * TIME_SCALE
+"""How old a blob is before it counts as unused because nothing refers to it."""
 FLOWER_URL = os.environ.get("FLOWER_URL", "")
 
 CONSOLE_BIND = os.environ.get("CONSOLE_BIND", "127.0.0.1:13002")

@@ -1,9 +1,10 @@
 """Make one blob's verified file present on this node, from a URL, from a peer, or from an upload that this node holds.
 
 A blob is immutable: one that is here with other content than the control plane knows is refused, never replaced, for
-disks may lie on it. The facts (size and virtual_size in bytes, sha512 in hex, format) are what the first fetch teaches.
+disks may lie on it, unless the control plane knows this copy to be broken (`renew`). The facts are what the first fetch
+teaches. Images of other formats are converted to qcow2; the refusals `image.*` say what is wrong with a hostile one (SE-9).
 
-Transient causes end as Retry: fetch.dns, fetch.connect, fetch.timeout, fetch.server (5xx), fetch.busy (429),
+Transient causes end as Retry, three times (FR-2): fetch.dns, fetch.connect, fetch.timeout, fetch.server (5xx), fetch.busy (429),
 fetch.short_body, fetch.peer (no peer holds it just now), upload.incomplete.
 """
 
@@ -17,8 +18,6 @@ from nodeagent.specs import BlobSpec, require_uuid
 REFUSALS = frozenset(
     {
         "blob.conflict",
-        "blob.not_an_image",
-        "blob.unsafe",
         "cancelled",
         "disk.full",
         "fetch.bad_url",
@@ -29,6 +28,14 @@ REFUSALS = frozenset(
         "fetch.redirects",
         "fetch.size",
         "fetch.tls",
+        "image.backing_file",
+        "image.corrupt",
+        "image.data_file",
+        "image.encrypted",
+        "image.external",
+        "image.not_an_image",
+        "image.too_large",
+        "image.unsupported",
         "upload.missing",
     }
 )
@@ -36,10 +43,16 @@ REFUSALS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """`upload` names a finished upload of this node that becomes the blob; without it the bytes come from spec.source."""
+    """`upload` names a finished upload of this node that becomes the blob; without it the bytes come from spec.source.
+
+    upload_size  bytes of it that were acknowledged; what lies behind them was not
+    renew        the copy that is here failed its verification: get the bytes again
+    """
 
     spec: BlobSpec
     upload: str | None = None
+    upload_size: int = 0
+    renew: bool = False
 
     def __post_init__(self) -> None:
         if self.upload is not None:
@@ -49,14 +62,14 @@ class Request:
 def run(request: Request, host: Host, call: Call) -> Result:
     spec = request.spec
     present = host.blob(spec.blob)
-    if present is not None:
+    if present is not None and not request.renew:
         _require_same(spec, present)
         return Result(change="unchanged", facts=dataclasses.asdict(present))
     if request.upload is not None:
-        facts = host.adopt_upload(request.upload, spec, call)
+        facts = host.adopt_upload(request.upload, request.upload_size, spec, call)
     else:
         facts = host.fetch_blob(spec, spec.source, call)
-    return Result(change="created", facts=dataclasses.asdict(facts))
+    return Result(change="repaired" if present is not None else "created", facts=dataclasses.asdict(facts))
 
 
 def _require_same(spec: BlobSpec, present: BlobFacts) -> None:
@@ -65,5 +78,13 @@ def _require_same(spec: BlobSpec, present: BlobFacts) -> None:
 
 
 ACTION = Action(
-    name="ensure_blob", version=1, request=Request, run=run, bulk=True, max_seconds=6 * 3600, refusals=REFUSALS
+    name="ensure_blob",
+    version=2,
+    request=Request,
+    run=run,
+    bulk=True,
+    max_seconds=6 * 3600,
+    refusals=REFUSALS,
+    retries=3,
+    backoff=(15, 30, 60),
 )

@@ -6,7 +6,6 @@ the agent opens one for writing (SE-9); disks are overlays.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import time
@@ -16,8 +15,9 @@ from io import FileIO
 from pathlib import Path
 
 from nodeagent import wire
-from nodeagent.drivers import disks, fetch, uploads
-from nodeagent.drivers.image_header import Header, UnsafeImage, read_header
+from nodeagent.drivers import checksum_list, digests, disks, fetch, foreign_images, uploads
+from nodeagent.drivers.digests import Content, Digests
+from nodeagent.drivers.image_header import CONVERTIBLE, Header
 from nodeagent.drivers.layout import Layout, appearing, remove
 from nodeagent.host import BlobFacts, Call, Refused, Retry
 from nodeagent.specs import BlobSource, BlobSpec
@@ -51,25 +51,30 @@ class Blobs:
             opening = fetch.opened(source.url, self._policy())
         with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
             with opening as opened:
-                size, sha512 = _copy(opened, temporary, spec, call)
-            if opened.length is None and not size:
-                raise Refused("blob.not_an_image", "the body is empty")
-            return self._settle(temporary, spec, call.token, (size, sha512), any_content=bool(source.peer))
+                content = _copy(opened, temporary, spec, call)
+            if opened.length is None and not content.size:
+                raise Refused("image.not_an_image", "the body is empty")
+            if source.checksums:
+                checksum_list.require_listed(content, source.url, source.checksums, self._policy())
+            made = self._made_of(temporary, spec, content, call, any_content=bool(source.peer))
+            return self._settle(temporary, spec, call.token, made, opened.validators)
 
-    def adopt(self, upload: str, spec: BlobSpec, call: Call) -> BlobFacts:
-        """Make an upload the blob. Its bytes are read once, for size and sha512, and never copied."""
+    def adopt(self, upload: str, acknowledged: int, spec: BlobSpec, call: Call) -> BlobFacts:
+        """Make the first `acknowledged` bytes of an upload the blob. A disk image that is kept as it came is never copied."""
         path = self._layout.upload(upload)
         if not path.exists():
             raise Refused("upload.missing", f"upload {upload} is not on this node")
         with uploads.held(path) as file:
             size = os.fstat(file.fileno()).st_size
-            if spec.size is not None and size < spec.size:
-                raise Retry("upload.incomplete", f"upload {upload} has {size} of {spec.size} bytes")
-            sha512 = _sha512(file, size, call)
+            if size < acknowledged:
+                raise Retry("upload.incomplete", f"upload {upload} has {size} of {acknowledged} bytes")
+            os.truncate(file.fileno(), acknowledged)
+            content = digests.of_file(path, _Teller(call, acknowledged))
             with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
                 # A second name, so that a crash in between leaves the upload to be adopted again.
                 temporary.hardlink_to(path)
-                facts = self._settle(temporary, spec, call.token, (size, sha512), any_content=True)
+                made = self._made_of(temporary, spec, content, call, any_content=True)
+                facts = self._settle(temporary, spec, call.token, made, {})
             remove(path)
         return facts
 
@@ -96,10 +101,9 @@ class Blobs:
         """
 
         def settle(blob: str, path: Path) -> BlobFacts:
-            with path.open("rb", buffering=0) as file:
-                content = (size := os.fstat(file.fileno()).st_size), _sha512(file, size, call)
+            content = digests.of_file(path, _Teller(call, path.stat().st_size))
             spec = BlobSpec(blob=blob, source=BlobSource(peer=blob), max_virtual_gb=ANY_SIZE_GB)
-            return self._settle(path, spec, call.token, content, any_content=True)
+            return self._settle(path, spec, call.token, (content, _as_it_is(path)), {})
 
         with _telling_a_full_disk(), contextlib.ExitStack() as stack:
             yield [stack.enter_context(appearing(self._layout.blob(blob), call.token)) for blob in blobs], settle
@@ -109,64 +113,87 @@ class Blobs:
         gone = [remove(path) for path in (file, sidecar)]
         return "removed" if any(gone) else "unchanged"
 
-    def _settle(
-        self, path: Path, spec: BlobSpec, token: str, content: tuple[int, str], *, any_content: bool
-    ) -> BlobFacts:
-        """Verify against what is known of the blob, judge the image, and put the sidecar in place."""
-        size, sha512 = content
-        if spec.size not in (None, size) or spec.sha512 not in (None, sha512):
-            raise Refused("fetch.checksum", f"{size} bytes with sha512 {sha512[:16]}… came instead of what is known")
+    def _made_of(
+        self, path: Path, spec: BlobSpec, content: Content, call: Call, *, any_content: bool
+    ) -> tuple[Content, Header]:
+        """What arrived, verified, judged, and converted when guests cannot use it as it is."""
+        if spec.source_sha512 not in (None, content.sha512):
+            raise Refused("fetch.checksum", f"sha512 {content.sha512[:16]}… came instead of {spec.source_sha512[:16]}…")
+        if spec.verbatim:
+            return content, Header(format="other", virtual_size=content.size)
         header = judge(path, spec.max_virtual_gb)
+        if header.format in CONVERTIBLE:
+            foreign_images.convert(path, header, spec.max_virtual_gb, call)
+            header = judge(path, spec.max_virtual_gb)
+            content = digests.of_file(path, _Teller(call, path.stat().st_size))
         if header.format == "other" and not any_content:
-            raise Refused("blob.not_an_image", f"the content is {header.kind}")
+            raise Refused("image.not_an_image", f"the content is {header.kind}")
+        return content, header
+
+    def _settle(
+        self, path: Path, spec: BlobSpec, token: str, made: tuple[Content, Header], validators: dict[str, str]
+    ) -> BlobFacts:
+        """Verify against what is known of the blob, and put the sidecar in place."""
+        content, header = made
+        if spec.size not in (None, content.size) or spec.sha512 not in (None, content.sha512):
+            came = f"{content.size} bytes with sha512 {content.sha512[:16]}…"
+            raise Refused("fetch.checksum", f"{came} came instead of what is known")
         path.chmod(0o444)
-        facts = BlobFacts(size=size, sha512=sha512, format=header.format, virtual_size=header.virtual_size)
+        facts = BlobFacts(
+            size=content.size,
+            sha512=content.sha512,
+            format=header.format,
+            virtual_size=header.virtual_size,
+            hashes=content.hashes,
+            validators=validators,
+        )
         with appearing(self._layout.blob_facts(spec.blob), token) as sidecar:
             sidecar.write_text(json.dumps(asdict(facts)))
         return facts
 
 
-def judge(path: Path, max_virtual_gb: int) -> Header:
-    """The image's header once nothing speaks against it (SE-9). Raises Refused("blob.unsafe" or "blob.not_an_image")."""
+def _as_it_is(path: Path) -> Header:
+    """Of what this node made, which is kept whatever it is: a disk image only when nothing speaks against it (SE-9)."""
     try:
-        header = read_header(path)
-    except UnsafeImage as error:
-        raise Refused("blob.unsafe", str(error)) from error
+        header = judge(path, ANY_SIZE_GB)
+    except Refused:
+        header = None
+    if header is None or header.format in CONVERTIBLE:
+        return Header(format="other", virtual_size=path.stat().st_size)
+    return header
+
+
+def judge(path: Path, max_virtual_gb: int) -> Header:
+    """The image's header once nothing speaks against it (SE-9). Raises Refused with a code `image.*`."""
+    header = foreign_images.header_of(path)
     if header.backing:
-        raise Refused("blob.unsafe", "the image lies on another file")
+        raise Refused("image.backing_file", "the image lies on another file")
+    if header.format == "ova" and not foreign_images.is_appliance(path):
+        return Header(format="other", virtual_size=header.virtual_size, kind=header.kind)
     if header.virtual_size > max_virtual_gb * GIB:
-        raise Refused("blob.unsafe", f"a disk of {header.virtual_size} bytes is above {max_virtual_gb} GiB")
+        raise Refused("image.too_large", f"a disk of {header.virtual_size} bytes is above {max_virtual_gb} GiB")
     if header.format == "qcow2":
         disks.inspect(str(path), header)
     return header
 
 
-def _copy(opened: fetch.Opened, target: Path, spec: BlobSpec, call: Call) -> tuple[int, str]:
-    """(bytes, sha512) of what was written. Raises Retry for a body that ends early."""
+def _copy(opened: fetch.Opened, target: Path, spec: BlobSpec, call: Call) -> Content:
+    """What was written. Raises Retry for a body that ends early."""
     expected = spec.size or opened.length
     ceiling = spec.size or spec.max_virtual_gb * GIB
     tell = _Teller(call, expected)
-    digest, size = hashlib.sha512(), 0
+    seen, size = Digests(), 0
     with target.open("xb") as file:
         while chunk := opened.read(CHUNK):
             size += len(chunk)
             if size > ceiling:
                 raise Refused("fetch.size", f"more than {ceiling} bytes came")
-            digest.update(chunk)
+            seen.update(chunk)
             file.write(chunk)
             tell(size)
     if opened.length is not None and size < opened.length:
         raise Retry("fetch.short_body", f"the body ended after {size} of {opened.length} bytes")
-    return size, digest.hexdigest()
-
-
-def _sha512(file: FileIO, size: int, call: Call) -> str:
-    tell, digest, done = _Teller(call, size), hashlib.sha512(), 0
-    while chunk := file.read(CHUNK):
-        done += len(chunk)
-        digest.update(chunk)
-        tell(done)
-    return digest.hexdigest()
+    return seen.content()
 
 
 class _Teller:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 WATCH_SECONDS = 0.5
+_DYING = ("setpriv", "--pdeathsig", "KILL", "--")
+_ALONE = (*_DYING, "unshare", "--user", "--map-current-user", "--net", "--")
 
 
 class CommandFailed(Exception):
@@ -43,12 +45,16 @@ def run(
     timeout: float,
     limits: Limits | None = None,
     watch: Callable[[], None] | None = None,
+    alone: bool = False,
 ) -> str:
     """Standard output of the command. `watch` is called twice a second; when it raises, the command is killed.
 
+    `alone`: in a network namespace of its own, in which there is nothing (SE-9).
+
     Raises CommandFailed, CommandTimeout, OSError, or what `watch` raises.
     """
-    arguments = ["setpriv", "--pdeathsig", "KILL", "--", *_limited(limits), *command]
+    # The death signal is set again inside: the kernel forgets it when a process gets a user namespace.
+    arguments = [*(_ALONE if alone else ()), *_DYING, *_limited(limits), *command]
     process = subprocess.Popen(
         arguments,
         stdin=subprocess.DEVNULL,

@@ -18,16 +18,17 @@ LIMITS = command.Limits(cpu_seconds=60, address_space=GIB, file_size=64 * GIB)
 QEMU_IMG_SECONDS = 90.0
 
 
-def inspect(path: str, header: Header) -> int:
-    """Let `qemu-img` confirm that a qcow2 file is one; bytes of virtual size. Raises Refused("blob.not_an_image")."""
+def inspect(path: str, header: Header, *, alone: bool = False) -> int:
+    """Let `qemu-img` confirm that a file has the format of its header; bytes of virtual size. Refused otherwise."""
     try:
         output = command.run(
             ["qemu-img", "info", "--output=json", "-f", header.format, f"file:{path}"],
             timeout=QEMU_IMG_SECONDS,
             limits=LIMITS,
+            alone=alone,
         )
     except command.CommandFailed as error:
-        raise Refused("blob.not_an_image", f"qemu-img refuses it: {error.complaint.strip()[-200:]}") from error
+        raise Refused("image.not_an_image", f"qemu-img refuses it: {error.complaint.strip()[-200:]}") from error
     return int(json.loads(output)["virtual-size"])
 
 
@@ -89,7 +90,7 @@ class Disks:
             return None
         name = header.backing.removeprefix(f"{self._layout.blobs}/")
         if not UUID.match(name):
-            raise UnsafeImage(f"a disk lies on {header.backing}, which is no cached blob")
+            raise UnsafeImage("image.external", f"a disk lies on {header.backing}, which is no cached blob")
         return name
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from nodeagent.host import Refused, Retry
@@ -48,10 +48,11 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A body that can be read. `length` is in bytes, None when the server does not say."""
+    """A body that can be read. `length` is in bytes, None when the server does not say; validators: etag, last_modified."""
 
     body: http.client.HTTPResponse
     length: int | None
+    validators: dict[str, str] = field(default_factory=dict)
 
     def read(self, most: int) -> bytes:
         """The next bytes, empty at the end. Raises Retry when the connection breaks or falls silent."""
@@ -66,11 +67,37 @@ class Opened:
 @contextmanager
 def opened(url: str, policy: Policy) -> Iterator[Opened]:
     """The body behind a user's URL. Raises Refused or Retry with the codes that actions/ensure_blob.py lists."""
+    with _final(url, policy) as response:
+        _judge(response)
+        yield Opened(body=response, length=response.length, validators=_validators(response))
+
+
+def is_changed(url: str, policy: Policy, validators: Mapping[str, str]) -> bool:
+    """Whether the server has another version than the one that it gave these validators with. True where it cannot say."""
+    asked = {_CONDITIONS[name]: value for name, value in validators.items() if name in _CONDITIONS}
+    with _final(url, policy, asked) as response:
+        if response.status == 304:
+            return False
+        _judge(response)
+        now = _validators(response)
+        return not validators or any(now.get(name) != value for name, value in validators.items())
+
+
+_CONDITIONS = {"etag": "If-None-Match", "last_modified": "If-Modified-Since"}
+
+
+def _validators(response: http.client.HTTPResponse) -> dict[str, str]:
+    found = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+    return {name: text for name, text in found.items() if text and len(text) <= 256 and text.isprintable()}
+
+
+@contextmanager
+def _final(url: str, policy: Policy, more: Mapping[str, str] | None = None) -> Iterator[http.client.HTTPResponse]:
+    """The answer at the end of the redirects, each of which is checked."""
     for _ in range(MAX_REDIRECTS + 1):
-        with _requested(_parsed(url), policy) as response:
+        with _requested(_parsed(url), policy, more or {}) as response:
             if response.status not in REDIRECTS:
-                _judge(response)
-                yield Opened(body=response, length=response.length)
+                yield response
                 return
             url = urljoin(url, response.headers.get("Location", ""))
     raise Refused("fetch.redirects", f"more than {MAX_REDIRECTS} redirects")
@@ -110,16 +137,16 @@ def _parsed(url: str) -> SplitResult:
 
 
 @contextmanager
-def _requested(parts: SplitResult, policy: Policy) -> Iterator[http.client.HTTPResponse]:
+def _requested(parts: SplitResult, policy: Policy, more: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
     host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-    headers: dict[str, str] = {}
+    headers = dict(more)
     if policy.proxy:
         _require_literal(host, policy)
         connection = _through_proxy(parts, host, port, policy.proxy)
         if parts.scheme == "http":
             target = parts._replace(fragment="").geturl()
-            headers = _credentials(policy.proxy)
+            headers |= _credentials(policy.proxy)
     else:
         address = _checked_address(host, port, policy)
         connection = (_SecureConnection if parts.scheme == "https" else _Connection)(host, port, address)

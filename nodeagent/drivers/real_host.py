@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from nodeagent.config import Config
 from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, machine
 from nodeagent.drivers.acceleration import find as find_acceleration
+from nodeagent.drivers.blob_checks import BlobChecks
 from nodeagent.drivers.blobs import Blobs
 from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
@@ -18,6 +19,7 @@ from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
 from nodeagent.drivers.snapshots import Snapshots
 from nodeagent.host import (
+    BlobCheck,
     BlobFacts,
     Call,
     Capacity,
@@ -92,6 +94,7 @@ class RealHost:
         self._layout = Layout(config.state)
         self._layout.prepare()
         self._blobs = Blobs(self._layout, self._fetch_policy)
+        self._checks = BlobChecks(self._layout, self._blobs)
         self._disks = Disks(self._layout)
         self._domains = Domains(config.libvirt_uri)
         self._guests = GuestAgents(self._domains, self._blobs)
@@ -151,8 +154,15 @@ class RealHost:
     def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
         return self._blobs.fetch(spec, source, call)
 
-    def adopt_upload(self, upload: str, spec: BlobSpec, call: Call) -> BlobFacts:
-        return self._blobs.adopt(upload, spec, call)
+    def adopt_upload(self, upload: str, size: int, spec: BlobSpec, call: Call) -> BlobFacts:
+        return self._blobs.adopt(upload, size, spec, call)
+
+    def is_changed(self, url: str, validators: Mapping[str, str]) -> bool:
+        return fetch.is_changed(url, self._fetch_policy(), validators)
+
+    def verify_blobs(self, budget: int) -> list[BlobCheck]:
+        """For the one process that reports."""
+        return self._checks.advance(budget)
 
     def remove_blob(self, blob: str) -> str:
         users = self._disks.users_of(blob)

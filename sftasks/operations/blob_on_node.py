@@ -6,9 +6,11 @@ The first node that has it makes the blob; a later failure marks only that node'
 from collections.abc import Sequence
 from uuid import UUID
 
+from nodeagent.wire import Outcome
 from sftasks import attachment, wishes
 from sftasks.operation import Ended, Kind, Stage
-from sfweb.models import Artifact, Blob, BlobLocation, Operation, Step
+from sfweb.domain import blob_copies
+from sfweb.models import Artifact, Blob, Operation, Step
 from sfweb.models.state import State, StepState, transition
 
 
@@ -23,11 +25,16 @@ def finish(operation: Operation, ended: Ended) -> None:
     step = Step.objects.filter(operation=operation, purpose="do").first()
     if ended.ok and step is not None and step.state == StepState.DONE:
         if step.action == "remove_blob":
-            BlobLocation.objects.filter(blob=blob, node_id=node).delete()
+            blob_copies.forget(blob, node)
         else:
             attachment.blob_arrived(blob, node, (step.outcome or {}).get("result", {}))
     elif not ended.ok and blob.state == State.INITIAL and not blob.locations.exists():
         _failed(blob, ended)
+
+
+def mend(operation: Operation, step: Step, outcome: Outcome) -> bool:
+    """Other content than is listed may be a half published image: it is fetched once more, no more often (FR-1)."""
+    return outcome.code == "fetch.checksum" and step.failures == 0 and "url" in str(step.request)
 
 
 def _failed(blob: Blob, ended: Ended) -> None:
@@ -39,4 +46,4 @@ def _failed(blob: Blob, ended: Ended) -> None:
     attachment.drop_blob(blob)
 
 
-OPERATION = Kind(name="blob_on_node", stages=stages, finish=finish, coalesces=True, priority=25)
+OPERATION = Kind(name="blob_on_node", stages=stages, finish=finish, mend=mend, coalesces=True, priority=25)

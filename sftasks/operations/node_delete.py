@@ -9,7 +9,7 @@ from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import Blob, BlobLocation, CarrierLease, Instance, Node, NodeObject, Operation
+from sfweb.models import Blob, BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeObject, Operation
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
@@ -58,6 +58,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     if ended.ok:
         NodeObject.objects.filter(node_id=operation.params["node"]).delete()
         BlobLocation.objects.filter(node_id=operation.params["node"]).delete()
+        BlobHash.objects.filter(node_id=operation.params["node"]).delete()
         for gone in Instance.objects.filter(node_id=operation.params["node"], state=State.DELETED):
             attachment.release(gone)  # what its residues kept
 

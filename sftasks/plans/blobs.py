@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Coalesce, Greatest
 
 from nodeagent.specs import BlobSource, BlobSpec
 from nodeagent.wire import dump
 from sftasks.operation import Served, Wish
+from sfweb.domain import blob_copies
 from sfweb.domain.callers import Caller
 from sfweb.models import Blob, BlobLocation, NodeObject, Operation
 from sfweb.models.state import OPEN_OPERATION, State
@@ -53,8 +55,18 @@ def _present(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, 
     if row.state not in (State.INITIAL, State.CREATED):
         return None
     source, upload = _source(row, node)
-    spec = BlobSpec(blob=str(blob), source=source, size=row.size, sha512=row.sha512 or row.expected_sha512)
-    return {"spec": dump(spec), "upload": upload}
+    spec = BlobSpec(
+        blob=str(blob),
+        source=source,
+        size=row.size,
+        sha512=row.sha512,
+        source_sha512=row.expected_sha512 if row.state == State.INITIAL else None,
+        verbatim=row.verbatim,
+        max_virtual_gb=settings.IMAGE_MAX_VIRTUAL_GIB,
+    )
+    renew = source.peer != str(node) and blob_copies.is_broken(blob, node)
+    size = row.upload.size if row.upload is not None and upload else 0
+    return {"spec": dump(spec), "upload": upload, "upload_size": size, "renew": renew}
 
 
 def _source(blob: Blob, node: UUID) -> tuple[BlobSource, str | None]:
@@ -69,12 +81,19 @@ def _source(blob: Blob, node: UUID) -> tuple[BlobSource, str | None]:
     if peer:
         return BlobSource(peer=str(peer)), None
     if blob.source_url.startswith(("http://", "https://")):
-        return BlobSource(url=blob.source_url), None
+        return BlobSource(url=blob.source_url, checksums=blob.checksums_url), None
     return BlobSource(peer=str(node)), None
 
 
 def _absent(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"blob": str(blob)}
+
+
+def _fresh(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = Blob.objects.get(pk=blob)
+    if row.state != State.CREATED:
+        return None
+    return {"blob": str(blob), "url": row.source_url, "validators": row.validators}
 
 
 OBJECT = Served(
@@ -85,5 +104,5 @@ OBJECT = Served(
     generation=_generation,
     newest=Coalesce(F("generation"), 1),
     advance=_advance,
-    requests={"ensure_blob": _present, "remove_blob": _absent},
+    requests={"ensure_blob": _present, "remove_blob": _absent, "observe_image": _fresh},
 )

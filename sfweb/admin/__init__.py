@@ -34,6 +34,8 @@ PAGES = {
     models.SnapshotSet: storage.SnapshotSetPage,
     models.Blob: storage.BlobPage,
     models.BlobLocation: storage.LocationPage,
+    models.BlobHash: storage.HashPage,
+    models.ArtifactGrant: storage.GrantPage,
     models.Upload: storage.UploadPage,
     models.Node: cluster.NodePage,
     models.NodeCapacity: cluster.CapacityPage,

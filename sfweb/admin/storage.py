@@ -37,6 +37,19 @@ class LocationPage(ReadOnlyPage):
     list_select_related = ("blob", "node")
 
 
+class HashPage(ReadOnlyPage):
+    list_display = ("blob", "node", "algorithm", "status", "error_message", "computed_at", "last_verified_at")
+    list_filter = ("status", "algorithm")
+    search_fields = ("blob__uuid", "node__name", "hash_value")
+    list_select_related = ("blob", "node")
+
+
+class GrantPage(ReadOnlyPage):
+    list_display = ("artifact", "namespace", "permission", "created_at")
+    search_fields = ("artifact__name", "artifact__uuid", "namespace__name")
+    list_select_related = ("artifact", "namespace")
+
+
 class UploadPage(ReadOnlyPage):
     list_display = ("uuid", "namespace", "node", "state", "size", "created_at")
     list_filter = ("state",)

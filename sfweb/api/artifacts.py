@@ -8,32 +8,46 @@ from typing import Any
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import ChoiceField
 
-from sftasks.operations import artifact_delete, artifact_fetch, artifact_publish
+from sftasks.operations import artifact_delete, artifact_fetch, artifact_publish, artifact_trim
 from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, page, started, takes
 from sfweb.api.blobs import Uses, blob_views
 from sfweb.api.operation_pointers import pointers
-from sfweb.domain.artifact_rules import new_artifact, new_uploaded_artifact, set_max_versions, share
+from sfweb.domain.artifact_rules import (
+    grant,
+    grants_of,
+    new_artifact,
+    new_uploaded_artifact,
+    reasons_to_see,
+    revoke,
+    share,
+)
+from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.lookup import find_artifact, find_node, visible_artifacts
 from sfweb.domain.metadata import metadata_of
 from sfweb.errors import NotFound
-from sfweb.models import Artifact, ArtifactVersion
+from sfweb.models import Artifact, ArtifactVersion, Permission
 from sfweb.models.state import State
 
+MOST_VERSIONS = 1000
 LISTED = (State.INITIAL, State.CREATED, State.ERROR)
 
 
-def artifact_views(rows: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """As the client reads artifacts. `rows` come with namespace selected; four queries more."""
+def artifact_views(caller: Caller, rows: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """As the client reads artifacts. `rows` come with namespace selected; six queries more."""
     uuids = [row.uuid for row in rows]
     versions: dict[Any, list[ArtifactVersion]] = defaultdict(list)
     found = ArtifactVersion.objects.filter(artifact__in=uuids, blob__state=State.CREATED).select_related("blob")
     for version in found.order_by("artifact", "index"):
         versions[version.artifact_id].append(version)
     uses = Uses([version.blob_id for several in versions.values() for version in several])
-    metadata = metadata_of("artifact", uuids)
-    return [_view(row, versions[row.uuid], uses, metadata[row.uuid]) for row in rows]
+    metadata, reasons = metadata_of("artifact", uuids), reasons_to_see(caller, rows)
+    return [
+        _view(row, versions[row.uuid], uses, metadata[row.uuid]) | {"visible_because": reasons[row.uuid]}
+        for row in rows
+    ]
 
 
 def _view(row: Artifact, versions: Sequence[ArtifactVersion], uses: Uses, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -66,10 +80,10 @@ def _view(row: Artifact, versions: Sequence[ArtifactVersion], uses: Uses, metada
     return view
 
 
-def shown(ref: uuid.UUID) -> dict[str, Any]:
+def shown(ref: uuid.UUID, caller: Caller = CLUSTER) -> dict[str, Any]:
     """One artifact as its rows stand now, with its operations."""
     row = Artifact.objects.select_related("namespace").get(pk=ref)
-    return artifact_views([row])[0] | pointers("artifact", ref)
+    return artifact_views(caller, [row])[0] | pointers("artifact", ref)
 
 
 class ListInput(Page):
@@ -97,12 +111,12 @@ class Artifacts(ApiView):
         if "node" in wanted:
             holder = find_node(wanted["node"])
             rows = rows.filter(versions__blob__locations__node=holder).distinct()
-        return Response(artifact_views(page(rows.order_by("created_at", "uuid"), wanted)))
+        return Response(artifact_views(self.caller, page(rows.order_by("created_at", "uuid"), wanted)))
 
     @takes(NewArtifactInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         made = artifact_fetch.request(self.caller, new_artifact(self.caller, wanted, settings.FETCH_ALLOW))
-        return started(request, made.operation, shown(made.row.uuid))
+        return started(request, made.operation, shown(made.row.uuid, self.caller))
 
     @takes(DeleteAllInput)
     def delete(self, request: Request, wanted: dict[str, Any]) -> Response:
@@ -114,7 +128,11 @@ class Artifacts(ApiView):
 class PublishInput(Input):
     upload_uuid = Text(max_length=36)
     blob_uuid = Text(max_length=36)
+    url = Text()
     source_url = Text()
+    artifact_type = Text()
+    sha512 = Text()
+    max_versions = Number(min_value=1, max_value=MOST_VERSIONS)
     shared = Flag()
     namespace = Text()
 
@@ -122,14 +140,16 @@ class PublishInput(Input):
 class ArtifactUpload(ApiView):
     @takes(PublishInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any], name: str) -> Response:
-        made = artifact_publish.request(self.caller, new_uploaded_artifact(self.caller, name, wanted))
-        return started(request, made.operation, shown(made.row.uuid))
+        checked = new_uploaded_artifact(self.caller, name, wanted, settings.FETCH_ALLOW)
+        made = artifact_publish.request(self.caller, checked)
+        promised = {"blob_uuid": made.operation.params["blob"]}  # the client reads it at once
+        return started(request, made.operation, promised | shown(made.row.uuid, self.caller))
 
 
 class ArtifactDetail(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
-        return Response(shown(find_artifact(self.caller, ref).uuid))
+        return Response(shown(find_artifact(self.caller, ref).uuid, self.caller))
 
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
@@ -137,11 +157,11 @@ class ArtifactDetail(ApiView):
         if row.state == State.DELETED:
             raise NotFound(f"artifact not found: {ref}")
         gone = artifact_delete.request(self.caller, row)
-        return started(request, gone.operation, shown(row.uuid))
+        return started(request, gone.operation, shown(row.uuid, self.caller))
 
 
 class VersionsInput(Input):
-    max_versions = Number(required=True, min_value=1, max_value=1000)
+    max_versions = Number(required=True, min_value=1, max_value=MOST_VERSIONS)
 
 
 class ArtifactVersions(ApiView):
@@ -154,8 +174,44 @@ class ArtifactVersions(ApiView):
 
     @takes(VersionsInput)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
-        set_max_versions(find_artifact(self.caller, ref, to_write=True), wanted["max_versions"])
-        return Response(None)
+        row = find_artifact(self.caller, ref, to_write=True)
+        trimmed = artifact_trim.request(self.caller, row, keep=wanted["max_versions"])
+        return started(request, trimmed.operation, None)
+
+
+class ArtifactVersionDetail(ApiView):
+    @takes(Nothing)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str, index: int) -> Response:
+        row = find_artifact(self.caller, ref, to_write=True)
+        trimmed = artifact_trim.request(self.caller, row, index=index)
+        return started(request, trimmed.operation, shown(row.uuid, self.caller))
+
+
+class GrantInput(Input):
+    """`permission` is what is granted: reading is all there is, for only the owner writes."""
+
+    namespace = Text(required=True)
+    permission = ChoiceField(choices=Permission.choices, required=False)
+
+
+class ArtifactGrants(ApiView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(grants_of(find_artifact(self.caller, ref, to_write=True)))
+
+    @takes(GrantInput)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        row = find_artifact(self.caller, ref, to_write=True)
+        grant(self.caller, row, wanted["namespace"])
+        return Response(grants_of(row))
+
+
+class ArtifactGrantDetail(ApiView):
+    @takes(Nothing)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str, namespace: str) -> Response:
+        row = find_artifact(self.caller, ref, to_write=True)
+        revoke(self.caller, row, namespace)
+        return Response(grants_of(row))
 
 
 class ArtifactShare(ApiView):
@@ -167,4 +223,4 @@ class ArtifactShare(ApiView):
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         row = find_artifact(self.caller, ref, to_write=True)
         share(row, self.shared)
-        return Response(shown(row.uuid))
+        return Response(shown(row.uuid, self.caller))

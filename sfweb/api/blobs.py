@@ -10,15 +10,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sfweb.api.base import ApiView, Input, Nothing, Number, Page, SystemView, Text, page, seconds, takes
-from sfweb.domain.lookup import find_blob, find_node, may_read_blob
+from sfweb.domain.blob_copies import FAILED, LENGTHS, wanted_copies
+from sfweb.domain.lookup import find_blob, find_node, readable_blobs
 from sfweb.domain.metadata import metadata_of
 from sfweb.errors import Invalid, NotReady, SteadyfistError, Unavailable
-from sfweb.models import ArtifactVersion, Blob, BlobLocation, Disk, Node
+from sfweb.models import ArtifactVersion, Blob, BlobHash, BlobLocation, Disk, Node
 from sfweb.models.state import State
 from sfweb.node_bytes import open_blob
 
 MAX_OFFSET = 2**63 - 1
-ALGORITHMS = ("sha512",)
 
 
 class Uses:
@@ -41,8 +41,12 @@ class Uses:
 
 
 def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
-    """As the client reads blobs, by four queries more for any number of them."""
+    """As the client reads blobs, by six queries more for any number of them.
+
+    `checksums` are those of verified copies; `copies` says on how many nodes the blob should be and is, and what is wrong.
+    """
     uuids = [row.uuid for row in rows]
+    copies = Copies(uuids)
     metadata, uses = metadata_of("blob", uuids), Uses(uuids)
     locations: dict[Any, list[str]] = defaultdict(list)
     for blob, name in (
@@ -63,12 +67,35 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
             "locations": locations[row.uuid],
             "reference_count": uses.count(row.uuid),
             "sha512": row.sha512,
+            "checksums": copies.checksums[row.uuid],
+            "copies": copies.view(row.uuid, len(locations[row.uuid])),
+            "error_message": row.error_message,
             "last_used": seconds(row.last_used),
             "instances": uses.instances(row.uuid),
             **_format(row),
         }
         for row in rows
     ]
+
+
+class Copies:
+    """What is known of the copies of some blobs: two queries for any number of them."""
+
+    def __init__(self, uuids: Sequence[uuid.UUID]) -> None:
+        self._wanted = wanted_copies()
+        self.checksums: dict[Any, dict[str, str]] = defaultdict(dict)
+        self._failed: dict[Any, list[dict[str, str]]] = defaultdict(list)
+        rows = BlobHash.objects.filter(blob__in=uuids).order_by("algorithm", "node__name")
+        for blob, node, algorithm, value, status, error in rows.values_list(
+            "blob_id", "node__name", "algorithm", "hash_value", "status", "error_message"
+        ):
+            if status != FAILED:
+                self.checksums[blob].setdefault(algorithm, value)
+            elif algorithm == "sha512":
+                self._failed[blob].append({"node": node, "error": error})
+
+    def view(self, blob: uuid.UUID, here: int) -> dict[str, Any]:
+        return {"wanted": self._wanted, "here": here, "failed": self._failed[blob]}
 
 
 def _format(row: Blob) -> dict[str, Any]:
@@ -106,23 +133,29 @@ class BlobChecksum(ApiView):
 
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str, algorithm: str) -> Response:
-        if algorithm not in ALGORITHMS:
-            raise Invalid(f"algorithm: must be one of {', '.join(ALGORITHMS)}")
-        return Response(find_blob(self.caller, ref).sha512)
+        _require_known(algorithm)
+        blob = find_blob(self.caller, ref)
+        known = BlobHash.objects.filter(blob=blob, algorithm=algorithm).exclude(status=FAILED)
+        return Response(known.values_list("hash_value", flat=True).first())
 
 
 class BlobByChecksum(ApiView):
     """A blob that the caller may read, or null: the public client takes a 404 for a failure."""
 
     @takes(Nothing)
-    def get(self, request: Request, wanted: dict[str, Any], checksum: str) -> Response:
+    def get(self, request: Request, wanted: dict[str, Any], algorithm: str, checksum: str) -> Response:
+        _require_known(algorithm)
         digest = checksum.lower()
-        if len(digest) != 128 or set(digest) - set("0123456789abcdef"):
-            raise Invalid("checksum: must be 128 hexadecimal digits")
-        for row in Blob.objects.filter(sha512=digest, state=State.CREATED).order_by("created_at")[:20]:
-            if may_read_blob(self.caller, row):
-                return Response(blob_views([row])[0])
-        return Response(None)
+        if len(digest) != LENGTHS[algorithm] or set(digest) - set("0123456789abcdef"):
+            raise Invalid(f"checksum: must be {LENGTHS[algorithm]} hexadecimal digits")
+        rows = readable_blobs(self.caller).filter(hashes__algorithm=algorithm, hashes__hash_value=digest)
+        row = rows.filter(state=State.CREATED).order_by("created_at").first()
+        return Response(blob_views([row])[0] if row else None)
+
+
+def _require_known(algorithm: str) -> None:
+    if algorithm not in LENGTHS:
+        raise Invalid(f"algorithm: must be one of {', '.join(LENGTHS)}")
 
 
 class Window(Input):

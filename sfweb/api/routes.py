@@ -4,7 +4,19 @@ from django.urls import URLPattern, path
 
 from sfweb.api import agent_operations as agents
 from sfweb.api import artifacts as art
-from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, snapshots, tokens, uploads
+from sfweb.api import (
+    blobs,
+    consoles,
+    instances,
+    interfaces,
+    labels,
+    networks,
+    nodes,
+    operations,
+    snapshots,
+    tokens,
+    uploads,
+)
 from sfweb.api import namespaces as ns
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
@@ -43,8 +55,14 @@ urlpatterns: list[URLPattern] = [
     path("artifacts/upload/<str:name>", art.ArtifactUpload.as_view()),
     path("artifacts/<str:ref>", art.ArtifactDetail.as_view()),
     path("artifacts/<str:ref>/versions", art.ArtifactVersions.as_view()),
+    path("artifacts/<str:ref>/versions/<int:index>", art.ArtifactVersionDetail.as_view()),
+    path("artifacts/<str:ref>/grants", art.ArtifactGrants.as_view()),
+    path("artifacts/<str:ref>/grants/<str:namespace>", art.ArtifactGrantDetail.as_view()),
     path("artifacts/<str:ref>/share", art.ArtifactShare.as_view(shared=True)),
     path("artifacts/<str:ref>/unshare", art.ArtifactShare.as_view(shared=False)),
+    path("labels", labels.Labels.as_view()),
+    path("label/<path:name>", labels.Label.as_view()),
+    path("images", labels.WellKnownImages.as_view()),
     path("upload", uploads.Uploads.as_view()),
     path("upload/<str:ref>", uploads.UploadChunk.as_view()),
     path("upload/<str:ref>/truncate/<str:offset>", uploads.UploadTruncation.as_view()),
@@ -52,7 +70,7 @@ urlpatterns: list[URLPattern] = [
     path("blobs/<str:ref>", blobs.BlobDetail.as_view()),
     path("blobs/<str:ref>/data", blobs.BlobBytes.as_view()),
     path("blobs/<str:ref>/checksum/<str:algorithm>", blobs.BlobChecksum.as_view()),
-    path("blob_checksums/sha512/<str:checksum>", blobs.BlobByChecksum.as_view()),
+    path("blob_checksums/<str:algorithm>/<str:checksum>", blobs.BlobByChecksum.as_view()),
     path("nodes", nodes.Nodes.as_view()),
     path("nodes/<str:ref>", nodes.NodeDetail.as_view()),
     path("operations", operations.Operations.as_view()),

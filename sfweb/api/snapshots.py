@@ -13,6 +13,7 @@ from sfweb.api.artifacts import artifact_views
 from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, address, page, seconds, started, takes
 from sfweb.api.blobs import blob_views
 from sfweb.domain import snapshots
+from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_instance
 from sfweb.models import ArtifactVersion, SnapshotSet
 from sfweb.models.state import State
@@ -42,10 +43,10 @@ def captured(snapshot: uuid.UUID) -> dict[str, Any]:
     }
 
 
-def entry_views(versions: Sequence[ArtifactVersion]) -> list[dict[str, Any]]:
+def entry_views(caller: Caller, versions: Sequence[ArtifactVersion]) -> list[dict[str, Any]]:
     """As the client reads captured disks: the artifact, overlaid with the blob, by the same queries for any number."""
     rows = {version.artifact_id: version.artifact for version in versions}
-    artifacts = {view["uuid"]: view for view in artifact_views(list(rows.values()))}
+    artifacts = {view["uuid"]: view for view in artifact_views(caller, list(rows.values()))}
     blobs = {view["uuid"]: view for view in blob_views([version.blob for version in versions])}
     return [
         {name: value for name, value in artifacts[str(version.artifact_id)].items() if name not in SHOWN_OF_THE_SET}
@@ -68,7 +69,7 @@ class InstanceSnapshots(ApiView):
         instance = find_instance(self.caller, ref)
         versions = ArtifactVersion.objects.filter(snapshot_set__instance_uuid=instance.uuid)
         versions = versions.exclude(artifact__state=State.DELETED).select_related("artifact__namespace", "blob")
-        return Response(entry_views(list(versions.order_by("created_at", "device"))))
+        return Response(entry_views(self.caller, list(versions.order_by("created_at", "device"))))
 
     @takes(SnapshotInput, creates=True, shown=captured)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from sfweb.api.base import ApiView, Nothing, seconds, takes
 from sfweb.api.formats import RawBytes
 from sfweb.domain.lookup import find_upload
-from sfweb.domain.uploads import begin_upload, check_offset, check_room, moved
+from sfweb.domain.uploads import begin_upload, check_offset, check_room, chunk_offset, moved
 from sfweb.errors import Invalid
 from sfweb.models import Upload
 from sfweb.node_bytes import append_upload, truncate_upload
@@ -34,19 +34,26 @@ class Uploads(ApiView):
 
 
 class UploadChunk(ApiView):
-    """The body is the next chunk as it is; the answer is how many bytes have arrived in all."""
+    """The body is the next chunk as it is; the answer is how many bytes have arrived in all.
+
+    With `?offset=` the chunk goes there: sent again it changes nothing, so an upload that was cut can be taken up.
+    """
 
     parser_classes: ClassVar[Any] = [RawBytes]
     takes_bytes = True
 
+    def get(self, request: Request, ref: str) -> Response:
+        return Response(upload_view(find_upload(self.caller, ref)))
+
     def post(self, request: Request, ref: str) -> Response:
         upload = find_upload(self.caller, ref)
+        offset = chunk_offset(upload, request.query_params.get("offset"))
         chunk = request.data
         if not isinstance(chunk, bytes) or not chunk:
             raise Invalid("body: a chunk of at least one byte is needed")
-        check_room(upload, len(chunk))
-        append_upload(upload.node, upload.uuid, upload.size, chunk)
-        return Response(moved(upload, upload.size + len(chunk)))
+        check_room(offset, len(chunk))
+        append_upload(upload.node, upload.uuid, offset, chunk)
+        return Response(moved(upload, max(upload.size, offset + len(chunk))))
 
 
 class UploadTruncation(ApiView):

@@ -1,55 +1,106 @@
-"""From a disk's `base` to a blob: labels, uploads, snapshots, blobs and URLs, each by an explicit form (AR-4, AR-9)."""
+"""From a disk's `base` to a blob: an explicit form means one thing (AR-4, AR-9), a bare name never one of several (AR-1)."""
 
 import hashlib
+import re
 import uuid
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from sfweb.domain import catalogue
 from sfweb.domain.callers import Caller
 from sfweb.domain.image_urls import SCHEMES, check_image_url
-from sfweb.domain.lookup import as_uuid, may_read_blob, visible_artifacts
+from sfweb.domain.lookup import MOST_MATCHES, as_uuid, may_read_blob, shown_to, visible_artifacts
 from sfweb.domain.transactions import Again, is_duplicate
-from sfweb.errors import Invalid, NotFound
-from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Namespace
+from sfweb.errors import Conflict, Invalid, NotFound
+from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Instance, Namespace
 from sfweb.models.state import AgentOperationState, State
 
 NOTHING = (None, "", "none")
+BY_SOURCE = ("sf://label/", "sf://upload/", "sf://instance/")
+BY_UUID = ("sf://snapshot/", "sf://artifact/")
 FORMS = (
-    "http(s)://…, label:NAME, sf://label/NAMESPACE/NAME, sf://upload/NAMESPACE/NAME, sf://artifact/UUID,"
-    " sf://snapshot/UUID, sf://blob/UUID"
+    "http(s)://…, label:NAME, image:NAME, sf://label/NAMESPACE/NAME, sf://upload/NAMESPACE/NAME, sf://artifact/UUID,"
+    " sf://snapshot/UUID, sf://blob/UUID, sf://instance/UUID/DEVICE, or the name of a label or of a well-known image"
 )
+BARE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]*(/[A-Za-z0-9][A-Za-z0-9._:+-]*)?\Z")
+
+
+def check_base(base: str, allowed: Iterable[str], parameter: str) -> str:
+    """Return `base` if it has one of the forms, whatever it refers to; refuse it as Invalid otherwise (AR-4)."""
+    if base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        return check_image_url(base, allowed, parameter)
+    if not base.startswith(("label:", "image:", "sf://blob/", *BY_SOURCE, *BY_UUID)) and not BARE.match(base):
+        raise Invalid(f"{parameter}: {base[:100]} is not one of {FORMS}")
+    return base
 
 
 def resolve(caller: Caller, base: str | None, namespace: Namespace) -> Blob | None:
     """The blob that a disk lies on; None for a blank disk.
 
-    A URL that nobody has fetched makes an artifact of `namespace` with a blob that is still to be fetched. Everything
-    else must be there and ready: NotFound otherwise, and no row is made.
+    A URL that nobody has fetched, and a well-known image, make an artifact of `namespace` with a blob that is still to be
+    fetched. Everything else must be there and ready: NotFound otherwise, and no row is made.
     """
     if base in NOTHING or base is None:
         return None
+    check_base(base, settings.FETCH_ALLOW, "base")
     if base.startswith("label:"):
-        return _newest(_by_source(caller, f"sf://label/{namespace.name}/{base[6:]}"), base)
-    if base.startswith(("sf://label/", "sf://upload/")):
+        return _newest(_by_source(caller, label_source(namespace.name, base.removeprefix("label:"))), base)
+    if base.startswith(BY_SOURCE):
         return _newest(_by_source(caller, base), base)
-    if base.startswith(("sf://snapshot/", "sf://artifact/")):
+    if base.startswith(BY_UUID):
         value = as_uuid(base.rpartition("/")[2])
         return _newest(visible_artifacts(caller).filter(uuid=value) if value else Artifact.objects.none(), base)
     if base.startswith("sf://blob/"):
         return _blob(caller, base)
-    if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise Invalid(f"{base[:100]} is not one of {FORMS}")
-    return fetched_from(namespace, check_image_url(base, settings.FETCH_ALLOW, "base"))
+    if base.startswith("image:"):
+        return _well_known(namespace, base.removeprefix("image:"))
+    if base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        return fetched_from(namespace, base)
+    return _meant_by(base, namespace)
 
 
-def fetched_from(namespace: Namespace, url: str) -> Blob:
+def label_source(namespace: str, name: str) -> str:
+    """The source of the label that `name`, with or without its namespace before it, means in `namespace`."""
+    return f"sf://label/{name}" if "/" in name else f"sf://label/{namespace}/{name}"
+
+
+def _meant_by(name: str, namespace: Namespace) -> Blob:
+    """The one thing that a bare name can mean in a namespace; Conflict listing all when it can mean several (AR-1)."""
+    labels = shown_to(namespace.pk).filter(kind=ArtifactKind.LABEL, state__in=(State.INITIAL, State.CREATED))
+    if "/" in name:
+        found = list(labels.filter(source_url=label_source("", name), namespace__name=name.partition("/")[0])[:2])
+    else:
+        found = list(labels.filter(name=name).order_by("namespace__name")[:MOST_MATCHES])
+    matches = [row.source_url for row in found]
+    if catalogue.find(name) is not None:
+        matches.append(f"image:{name}")
+    if len(matches) > 1:
+        raise Conflict(
+            f"{name} can mean {', '.join(matches)}: say which",
+            code="ambiguous_reference",
+            details={"matches": matches},
+        )
+    if not matches:
+        raise NotFound(f"there is no label and no well-known image called {name}")
+    return _newest(labels.filter(pk=found[0].pk), name) if found else _well_known(namespace, name)
+
+
+def _well_known(namespace: Namespace, name: str) -> Blob:
+    image = catalogue.find(name)
+    if image is None:
+        raise NotFound(f"there is no well-known image called {name}")
+    return fetched_from(namespace, check_image_url(image.url, settings.FETCH_ALLOW, "base"), image.checksums)
+
+
+def fetched_from(namespace: Namespace, url: str, checksums: str = "") -> Blob:
     """The newest blob of the URL in the namespace, made to be fetched when there is none that is or will be ready."""
     artifact = image_artifact(namespace, url)
     usable = (State.INITIAL, State.CREATED)
     version = artifact.versions.filter(blob__state__in=usable).select_related("blob").order_by("-index").first()
-    return version.blob if version else add_version(artifact, source_url=url)
+    return version.blob if version else add_version(artifact, source_url=url, checksums_url=checksums)
 
 
 def image_artifact(namespace: Namespace, url: str, *, shared: bool = False) -> Artifact:
@@ -99,9 +150,14 @@ def is_referenced(blob: uuid.UUID) -> bool:
 
 
 def _by_source(caller: Caller, source: str) -> QuerySet[Artifact]:
-    """Artifacts called `sf://KIND/NAMESPACE/NAME`, of that namespace only: anybody may write any source at his own (AR-9)."""
-    owner = source.removeprefix("sf://").split("/", 2)[1]
-    return visible_artifacts(caller).filter(source_url=source, namespace__name=owner)
+    """Artifacts called `sf://KIND/OWNER/NAME`, of that owner only: anybody may write any source at his own (AR-9)."""
+    kind, owner = source.removeprefix("sf://").split("/", 2)[:2]
+    rows = visible_artifacts(caller).filter(source_url=source)
+    if kind == "instance":
+        identity = as_uuid(owner)
+        instance = Instance.objects.filter(pk=identity) if identity else Instance.objects.none()
+        return rows.filter(namespace__in=instance.values("namespace"), kind=ArtifactKind.SNAPSHOT)
+    return rows.filter(namespace__name=owner)
 
 
 def _newest(rows: QuerySet[Artifact], base: str) -> Blob:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sfweb.domain.artifact_refs import check_base
 from sfweb.domain.callers import Caller
-from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import find_namespace, find_node
 from sfweb.domain.metadata import check_all
 from sfweb.domain.names import check_hostname
@@ -30,7 +30,6 @@ VIDEO_MEMORY_KB = (1024, 1048576)
 MAX_DISKS = 16
 MAX_INTERFACES = 16
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
-LOCAL_BASES = ("label:", "sf://label/", "sf://upload/", "sf://snapshot/", "sf://blob/", "sf://artifact/")
 
 
 def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> NewInstance:
@@ -88,10 +87,8 @@ def _new_disk(number: int, wanted: Mapping[str, Any], fetch_allow: Iterable[str]
         base = None
     if base is None and not size:
         raise Invalid(f"disk.{number}.size: a disk without a base needs a size")
-    if base is not None and not base.startswith(LOCAL_BASES):
-        if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-            raise Invalid(f"disk.{number}.base: {base} is neither an artifact nor an http or https URL")
-        check_image_url(base, fetch_allow, f"disk.{number}.base")
+    if base is not None:
+        check_base(base, fetch_allow, f"disk.{number}.base")
     return NewDisk(size_gb=size, base=base, bus=bus, kind=kind)
 
 

@@ -8,14 +8,17 @@ import uuid
 from typing import TypeVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from sfweb.domain.callers import Caller, is_trusted_by
 from sfweb.errors import Invalid, NotFound
 from sfweb.models import (
     AgentOperation,
     Artifact,
+    ArtifactKind,
+    ArtifactVersion,
     Blob,
+    Disk,
     Instance,
     Interface,
     Namespace,
@@ -28,6 +31,8 @@ from sfweb.models.network import FLOATING
 from sfweb.models.state import AgentOperationState, State
 
 Row = TypeVar("Row", bound=models.Model)
+MOST_MATCHES = 10
+"""So many of what one name could mean are told."""
 
 
 def as_uuid(ref: str) -> uuid.UUID | None:
@@ -69,28 +74,38 @@ def find_interface(caller: Caller, ref: str) -> Interface:
 
 
 def visible_artifacts(caller: Caller) -> models.QuerySet[Artifact]:
-    """Artifacts that are the caller's, shared, or of a namespace that trusts it."""
-    if caller.is_system:
-        return Artifact.objects.all()
-    mine = Q(namespace__name=caller.namespace)
-    return Artifact.objects.filter(
-        mine | Q(shared=True) | Q(namespace__trusts__trusted_id=caller.namespace_uuid)
-    ).distinct()
+    """Artifacts that are the caller's, granted to it, shared, or of a namespace that trusts it."""
+    return Artifact.objects.all() if caller.is_system else shown_to(caller.namespace_uuid)
+
+
+def shown_to(namespace: uuid.UUID | None) -> models.QuerySet[Artifact]:
+    """What a namespace sees by itself, `system` too: its own, granted, shared, and what trusts it (AR-13)."""
+    reasons = Q(namespace_id=namespace) | Q(shared=True) | Q(grants__namespace_id=namespace)
+    return Artifact.objects.filter(reasons | Q(namespace__trusts__trusted_id=namespace)).distinct()
 
 
 def find_artifact(caller: Caller, ref: str, *, to_write: bool = False) -> Artifact:
-    """By uuid, or by name or source among the living. With `to_write` only what the caller may change."""
+    """By uuid, or by name or source among the living. With `to_write` only what the caller may change.
+
+    What a name means to everybody who uses it, a label, only its owner and system change (AR-10).
+    """
     value = as_uuid(ref)
     rows = visible_artifacts(caller).select_related("namespace")
     if value:
         found = list(rows.filter(uuid=value)[:2])
     else:
         alive = rows.exclude(state=State.DELETED).filter(Q(name=ref) | Q(source_url=ref))
-        found = list(alive.filter(namespace__name=caller.namespace)[:2]) or list(alive[:2])
+        found = list(alive.filter(namespace__name=caller.namespace)[:MOST_MATCHES]) or list(alive[:MOST_MATCHES])
     row = _one(found, "artifact", ref, caller.namespace)
-    if to_write and not is_trusted_by(caller, row.namespace):
+    if to_write and not _may_write(caller, row):
         raise NotFound(f"artifact not found: {ref}")
     return row
+
+
+def _may_write(caller: Caller, row: Artifact) -> bool:
+    if row.kind == ArtifactKind.LABEL:
+        return caller.is_system or caller.namespace_uuid == row.namespace_id
+    return is_trusted_by(caller, row.namespace)
 
 
 def find_blob(caller: Caller, ref: str) -> Blob:
@@ -103,17 +118,20 @@ def find_blob(caller: Caller, ref: str) -> Blob:
 
 
 def may_read_blob(caller: Caller, blob: Blob) -> bool:
+    return readable_blobs(caller).filter(pk=blob.pk).exists()
+
+
+def readable_blobs(caller: Caller) -> models.QuerySet[Blob]:
+    """Blobs that a version of an artifact that the caller sees, or a disk of an instance of its own, is made of (SE-11)."""
     if caller.is_system:
-        return True
-    if visible_artifacts(caller).filter(versions__blob=blob).exists():
-        return True
-    asked_for = AgentOperation.objects.filter(namespace__name=caller.namespace, blob=blob)
-    if asked_for.exclude(state=AgentOperationState.DELETED).exists():
-        return True
-    return (
-        Instance.objects.filter(namespace__name=caller.namespace, disks__blob=blob)
-        .exclude(state=State.DELETED)
-        .exists()
+        return Blob.objects.all()
+    versions = ArtifactVersion.objects.filter(blob=OuterRef("pk"), artifact__in=visible_artifacts(caller).values("pk"))
+    disks = Disk.objects.filter(blob=OuterRef("pk"), instance__namespace__name=caller.namespace)
+    fetched = AgentOperation.objects.filter(blob=OuterRef("pk"), namespace__name=caller.namespace)
+    return Blob.objects.filter(
+        Exists(versions)
+        | Exists(disks.exclude(instance__state=State.DELETED))
+        | Exists(fetched.exclude(state=AgentOperationState.DELETED))
     )
 
 
@@ -152,12 +170,16 @@ def _owned(model: type[Row], noun: str, caller: Caller, ref: str, namespace: str
     if value:
         return _one(list(rows.filter(uuid=value)[:2]), noun, ref, namespace or caller.namespace)
     living = rows.filter(name=ref).exclude(state=State.DELETED).exclude(pk=FLOATING)
-    return _one(list(living[:2]), noun, ref, namespace or caller.namespace)
+    return _one(list(living[:MOST_MATCHES]), noun, ref, namespace or caller.namespace)
 
 
 def _one(found: list[Row], noun: str, ref: str, namespace: str) -> Row:
     if not found:
         raise NotFound(f"{noun} not found: {ref}")
     if len(found) > 1:
-        raise Invalid(f'multiple {noun}s have the name "{ref}" in namespace "{namespace}"', code="ambiguous")
+        raise Invalid(
+            f'multiple {noun}s have the name "{ref}" in namespace "{namespace}"',
+            code="ambiguous",
+            details={"matches": [str(row.pk) for row in found]},
+        )
     return found[0]

@@ -9,7 +9,7 @@ from sfweb.domain import events
 from sfweb.domain.lookup import as_uuid as parse_uuid
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
-from sfweb.models import BlobLocation, Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.models import BlobHash, BlobLocation, Instance, Node, NodeCredential, NodeObject, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
@@ -88,6 +88,7 @@ def declare_dead(node: Node) -> dict[str, int]:
     transition(node, State.DELETED, deleted_at=UtcNow())
     NodeObject.objects.filter(node=node).delete()
     BlobLocation.objects.filter(node=node).delete()
+    BlobHash.objects.filter(node=node).delete()
     living = list(Instance.objects.filter(node=node, state__in=(State.INITIAL, State.CREATING, State.CREATED)))
     for instance in living:
         transition(instance, State.ERROR, error_message=DEAD)

@@ -73,15 +73,23 @@ class NewArtifact:
 
 @dataclass(frozen=True, kw_only=True)
 class NewUploadedArtifact:
-    """An artifact made of a finished upload or of a blob that is already there: exactly one of the two."""
+    """An artifact made of a finished upload, of a blob that is already there, or of a URL: exactly one of them.
+
+    sha512    of what was uploaded or is fetched, checked when given
+    verbatim  the bytes are for no disk and stay as they are
+    """
 
     name: str
     namespace: str
     upload: str | None = None
     blob: str | None = None
+    url: str | None = None
     source_url: str | None = None
     shared: bool = False
     kind: str = "image"
+    sha512: str | None = None
+    max_versions: int | None = None
+    verbatim: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Which node takes bytes that nobody has yet, for uploads and first fetches."""
 
 from django.conf import settings
-from django.db.models import IntegerField
+from django.db.models import IntegerField, QuerySet
 from django.db.models.functions import Cast
 
 from sfweb.errors import NoCapacity
@@ -12,13 +12,18 @@ from sfweb.models.state import State
 
 def roomiest_node() -> Node:
     """The reporting node with most free disk. Raises NoCapacity when no node reports."""
-    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
-    nodes = Node.objects.filter(state=State.CREATED, cordoned=False, last_seen__gt=fresh, capacity__isnull=False)
-    free = _signed("capacity__limit_disk_gb") - _signed("capacity__used_disk_gb")
-    node = nodes.order_by(free.desc(), "name").first()
+    node = roomy_nodes().first()
     if node is None:
         raise NoCapacity("no node can take the bytes", stage="node_state", transient=True)
     return node
+
+
+def roomy_nodes() -> QuerySet[Node]:
+    """The reporting nodes, the one with most free disk first."""
+    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
+    nodes = Node.objects.filter(state=State.CREATED, cordoned=False, last_seen__gt=fresh, capacity__isnull=False)
+    free = _signed("capacity__limit_disk_gb") - _signed("capacity__used_disk_gb")
+    return nodes.order_by(free.desc(), "name")
 
 
 def _signed(column: str) -> Cast:

@@ -15,7 +15,7 @@ from django.conf import settings
 from nodeagent.action import actions
 from nodeagent.wire import NodeEvent
 from sftasks.operation import served
-from sfweb.domain import dhcp, events, guest_agents, node_life, placement
+from sfweb.domain import blob_copies, dhcp, events, guest_agents, node_life, placement
 from sfweb.domain.lookup import as_uuid
 from sfweb.domain.transactions import durable
 from sfweb.models import EventObject, Node
@@ -40,7 +40,7 @@ def known_actions(claimed: Mapping[str, Any]) -> dict[str, int]:
 def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
     """Facts for people to read; of them only the address, the port, the capacity and the leases are used, each checked."""
     facts = dict(claimed)
-    leases, guests = facts.pop("dhcp_leases", None), facts.pop("guests", None)
+    leases, guests, checks = (facts.pop(name, None) for name in ("dhcp_leases", "guests", "blob_checks"))
     if len(json.dumps(facts)) > LONGEST_FACTS:
         log.warning("facts too long, none taken", extra={"node": node.name})
         return
@@ -58,6 +58,8 @@ def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
         dhcp.take_leases(node, leases)
     if isinstance(guests, dict):
         guest_agents.take(node, guests)
+    if isinstance(checks, list):
+        blob_copies.take_checks(node, checks)
 
 
 def _mesh_address(node: Node, claim: Any) -> str | None:

@@ -2,8 +2,8 @@
 
 from sfweb.models.agent import AgentOperation
 from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
-from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
-from sfweb.models.blob import Blob, BlobLocation, Upload
+from sfweb.models.artifact import Artifact, ArtifactGrant, ArtifactKind, ArtifactVersion, Permission
+from sfweb.models.blob import Blob, BlobHash, BlobLocation, Upload
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
 from sfweb.models.console import ConsoleTicket
 from sfweb.models.event import Event, EventObject
@@ -29,9 +29,11 @@ __all__ = [
     "AddressKind",
     "AgentOperation",
     "Artifact",
+    "ArtifactGrant",
     "ArtifactKind",
     "ArtifactVersion",
     "Blob",
+    "BlobHash",
     "BlobLocation",
     "BootstrapOperation",
     "CarrierLease",
@@ -57,6 +59,7 @@ __all__ = [
     "Operation",
     "OperationDependency",
     "OperationTarget",
+    "Permission",
     "PlacementReservation",
     "PoolAllocation",
     "SchemaVersion",

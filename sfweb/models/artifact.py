@@ -55,3 +55,20 @@ class ArtifactVersion(models.Model):
     class Meta:
         db_table = "artifact_versions"
         constraints = [models.UniqueConstraint(fields=["artifact", "index"], name="artifact_version_once")]
+
+
+class Permission(models.TextChoices):
+    READ = "read"
+
+
+class ArtifactGrant(models.Model):
+    """`namespace` may see the artifact and what it is made of, until the row goes (AR-13)."""
+
+    artifact = models.ForeignKey(Artifact, on_delete=models.CASCADE, related_name="grants")
+    namespace = models.ForeignKey(Namespace, on_delete=models.CASCADE, related_name="grants")
+    permission = models.CharField(max_length=8, choices=Permission.choices, default=Permission.READ)
+    created_at = CreatedField()
+
+    class Meta:
+        db_table = "artifact_grants"
+        constraints = [models.UniqueConstraint(fields=["artifact", "namespace"], name="artifact_grant_once")]

@@ -14,7 +14,10 @@ class Blob(models.Model):
     """Immutable bytes. Size and hash are null until the first node has fetched and verified them. Sizes in bytes.
 
     source_url       where the first node gets it; upload: the upload it is made of, on `upload.node`
-    expected_sha512  given with the request; a mismatch is an error
+    checksums_url    a list of sums that its publisher keeps
+    expected_sha512  of what arrives, given with the request; a mismatch is an error
+    validators       what the web server said of this version (etag, last_modified)
+    verbatim         kept as it came, whatever it is: it is for no disk
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -26,6 +29,9 @@ class Blob(models.Model):
     sha512 = NameField(max_length=128, null=True)
     expected_sha512 = NameField(max_length=128, null=True)
     source_url = models.CharField(max_length=1024, default="")
+    checksums_url = models.CharField(max_length=1024, default="")
+    validators = models.JSONField(default=dict)
+    verbatim = models.BooleanField(default=False)
     upload = models.ForeignKey("Upload", null=True, on_delete=models.SET_NULL, related_name="blobs")
     created_at = CreatedField()
     fetched_at = models.DateTimeField(null=True)
@@ -48,8 +54,36 @@ class BlobLocation(models.Model):
         constraints = [models.UniqueConstraint(fields=["blob", "node"], name="blob_location_once")]
 
 
+class BlobHash(models.Model):
+    """One hash of one copy (BL-3): two copies that disagree are both visible. `status` pending, verified or failed.
+
+    last_check  names the node's verification that was taken last, so that its repetition counts once
+    """
+
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="hashes")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="blob_hashes")
+    algorithm = NameField(max_length=16)
+    hash_value = NameField(max_length=256)
+    file_size = models.PositiveBigIntegerField()
+    computed_at = CreatedField()
+    last_verified_at = models.DateTimeField(null=True)
+    status = models.CharField(max_length=16, default="pending")
+    error_message = models.CharField(max_length=255, null=True)
+    last_check = NameField(max_length=32, default="")
+
+    class Meta:
+        db_table = "blob_hashes"
+        constraints = [models.UniqueConstraint(fields=["blob", "node", "algorithm"], name="blob_hash_once")]
+        indexes = [
+            models.Index(fields=["algorithm", "hash_value"]),
+            models.Index(fields=["blob", "status"]),
+            models.Index(fields=["status"]),
+            models.Index(fields=["last_verified_at"]),
+        ]
+
+
 class Upload(models.Model):
-    """Bytes that are arriving on `node`, chunk by chunk."""
+    """Bytes that are arriving on `node`, chunk by chunk. `cleared_at`: the node has nothing of it any more."""
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="uploads")
@@ -57,6 +91,8 @@ class Upload(models.Model):
     state = models.CharField(max_length=16, default=State.CREATED)
     size = models.PositiveBigIntegerField(default=0)
     created_at = CreatedField()
+    touched_at = CreatedField()
+    cleared_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "uploads"

@@ -77,7 +77,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     },
     "Network": {**_LIFE, State.DELETE_WAIT: {State.DELETED, State.ERROR, State.CREATED}},
     "Interface": _LIFE,
-    "Artifact": _LIFE,
+    "Artifact": {**_LIFE, State.ERROR: {State.CREATED, State.DELETE_WAIT, State.DELETED}},
     "Blob": {
         State.INITIAL: {State.CREATED, State.ERROR, State.DELETED},
         State.CREATED: {State.ERROR, State.DELETED},

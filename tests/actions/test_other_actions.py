@@ -7,6 +7,7 @@ from nodeagent.actions import (
     ensure_instance,
     ensure_network,
     ensure_router,
+    observe_image,
     observe_instance,
     reboot_instance,
     remove_blob,
@@ -68,7 +69,37 @@ def test_a_fetched_blob_teaches_its_facts() -> None:
     result = ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall())
     assert result.change == "created"
     assert result.facts["sha512"] == sha512(URL.encode())
-    assert set(result.facts) == {"size", "sha512", "format", "virtual_size"}
+    assert set(result.facts["hashes"]) == {"sha1", "sha256", "sha512", "xxh128"}
+
+
+def test_a_broken_copy_is_fetched_again_only_when_it_is_said_to_be_broken() -> None:
+    host = FakeHost()
+    fetched(host)
+    host.rot(BLOB, "unreadable")
+    assert [check.reason for check in host.verify_blobs(1)] == ["unreadable"]
+    known = host.blob(BLOB)
+    assert known is not None
+    spec = blob_spec(sha512=known.sha512, size=known.size)
+    assert ensure_blob.run(ensure_blob.Request(spec=spec), host, RecordingCall()).change == "unchanged"
+    assert ensure_blob.run(ensure_blob.Request(spec=spec, renew=True), host, RecordingCall()).change == "repaired"
+    assert [check.reason for check in host.verify_blobs(1)] == [""]
+
+
+def test_fr_4_observe_image_says_whether_the_server_has_another_version() -> None:
+    host = FakeHost()
+    facts = ensure_blob.run(ensure_blob.Request(spec=blob_spec()), host, RecordingCall()).facts
+    asked = observe_image.Request(blob=BLOB, url=URL, validators=facts["validators"])
+    assert observe_image.run(asked, host, RecordingCall()).facts == {"changed": False}
+    host.serve(URL, b"another version")
+    assert observe_image.run(asked, host, RecordingCall()).facts == {"changed": True}
+    host.serve(URL, Retry("fetch.server"))
+    with pytest.raises(Retry):
+        observe_image.run(asked, host, RecordingCall())
+
+
+def test_fr_2_a_fetch_is_tried_again_three_times_at_growing_distances() -> None:
+    for action in (ensure_blob.ACTION, observe_image.ACTION):
+        assert (action.retries, action.backoff) == (3, (15, 30, 60))
 
 
 def test_se_5_a_ticket_is_fetched_when_the_bytes_come_from_a_peer() -> None:

@@ -4,6 +4,7 @@ A row says who may come in: `public`, `anyone` with a token, `owner` (foreign on
 it trusts), `system`. The answer to those who may is never 401 or 404.
 """
 
+import re
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from sfweb.api.base import ApiView
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.keys import put_key
+from sfweb.models import Artifact, ArtifactGrant
 from tests.api.fake_bytes import FakeBytes
-from tests.api.world import SHA512, World, token_of
+from tests.api.world import SHA512, World, make_artifact, token_of
 
 METHODS = ("get", "post", "put", "patch", "delete")
 CALLERS = ("nobody", "expired", "other", "trusted", "owner", "system")
@@ -90,16 +92,26 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (ART, "delete"): ("trusted", None),
     (f"{ART}/versions", "get"): ("trusted", None),
     (f"{ART}/versions", "post"): ("trusted", {"max_versions": 2}),
+    (f"{ART}/versions/<int:index>", "delete"): ("trusted", None),
+    (f"{ART}/grants", "get"): ("trusted", None),
+    (f"{ART}/grants", "post"): ("trusted", {"namespace": "other"}),
+    (f"{ART}/grants/<str:namespace>", "delete"): ("trusted", None),
+    ("labels", "get"): ("anyone", None),
+    ("label/<path:name>", "get"): ("trusted", None),
+    ("label/<path:name>", "post"): ("owner", {"blob_uuid": "BLOB"}),
+    ("label/<path:name>", "delete"): ("owner", None),
+    ("images", "get"): ("anyone", None),
     (f"{ART}/share", "post"): ("trusted", None),
     (f"{ART}/unshare", "post"): ("trusted", None),
     ("upload", "post"): ("anyone", None),
+    ("upload/<str:ref>", "get"): ("owner", None),
     ("upload/<str:ref>", "post"): ("owner", b"bytes"),
     ("upload/<str:ref>/truncate/<str:offset>", "post"): ("owner", None),
     ("blobs", "get"): ("system", None),
     (BLOB, "get"): ("trusted", None),
     (f"{BLOB}/data", "get"): ("trusted", None),
     (f"{BLOB}/checksum/<str:algorithm>", "get"): ("trusted", None),
-    ("blob_checksums/sha512/<str:checksum>", "get"): ("anyone", None),
+    ("blob_checksums/<str:algorithm>/<str:checksum>", "get"): ("anyone", None),
     ("nodes", "get"): ("system", None),
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
@@ -180,9 +192,14 @@ def address(world: World, route: str) -> str:
         "algorithm": "sha512",
         "checksum": SHA512,
         "op_type": "instance_create",
+        "index": "1",
     }
+    if plural == "label":
+        values["name"] = "owner/stable"
+    if "/grants/" in route:
+        values["namespace"] = "trusted"
     for name, value in values.items():
-        route = route.replace(f"<str:{name}>", value)
+        route = re.sub(f"<(str|int|path):{name}>", value, route)
     return f"/{route}"
 
 
@@ -197,17 +214,22 @@ def test_se_18_who_may(route: str, method: str, world: World, node_bytes: FakeBy
     if isinstance(body, dict):
         body = {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
     path = address(world, route)
+    if route.startswith("label/"):
+        label = make_artifact(world.owner, "stable", world.blob)
+        Artifact.objects.filter(pk=label.pk).update(kind="label", source_url="sf://label/owner/stable")
     people = {name: world.person(name) for name in CALLERS if name != "expired"}
     settings.API_TOKEN_SECONDS = -5
     people["expired"] = type(people["owner"])(token_of(world.owner))
     for who in CALLERS:
         put_key(CLUSTER, world.owner, "k2", "secret")
+        ArtifactGrant.objects.get_or_create(artifact=world.artifact, namespace=world.trusted)
         answer = people[who].ask(method.upper(), path, body)
         content = answer.getvalue()
         is_page = answer["Content-Type"].startswith("text/html")  # people are sent to the login page
         came_in = answer.status_code not in (302, 401, 404)
         if word == "public":
             continue
+        assert answer.status_code < 500 or answer.status_code == 507, content
         assert came_in == (who in MAY[word]), f"{who}: {answer.status_code} {content[:200]!r}"
         if who in ("nobody", "expired") and not is_page:
             assert answer.status_code == 401

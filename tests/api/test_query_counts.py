@@ -12,6 +12,7 @@ from sfweb.models import (
     Address,
     AgentOperation,
     Artifact,
+    ArtifactGrant,
     ArtifactVersion,
     Blob,
     BlobLocation,
@@ -83,6 +84,17 @@ def grow_artifacts(world: World, start: int, stop: int) -> None:
             for row, blob in zip(rows, grow_blobs(world, start, stop), strict=True)
         ]
     )
+
+
+def grow_labels(world: World, start: int, stop: int) -> None:
+    grow_artifacts(world, start, stop)
+    Artifact.objects.filter(namespace=world.owner).exclude(pk=world.artifact.pk).update(kind="label")
+
+
+def grow_grants(world: World, start: int, stop: int) -> None:
+    rows = [Namespace(name=f"granted{n}") for n in range(start, stop)]
+    Namespace.objects.bulk_create(rows)
+    ArtifactGrant.objects.bulk_create([ArtifactGrant(artifact=world.artifact, namespace=row) for row in rows])
 
 
 def grow_versions(world: World, start: int, stop: int) -> None:
@@ -198,6 +210,9 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/networks", grow_networks),
     ("owner", "/artifacts", grow_artifacts),
     ("other", "/artifacts", grow_artifacts),
+    ("owner", "/labels", grow_labels),
+    ("system", "/labels", grow_labels),
+    ("owner", "/artifacts/ARTIFACT/grants", grow_grants),
     ("owner", "/artifacts/ARTIFACT/versions", grow_versions),
     ("owner", "/artifacts/ARTIFACT", grow_versions),
     ("system", "/blobs", grow_blobs),
@@ -215,7 +230,7 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/networks/NETWORK/interfaces", grow_interfaces),
     ("owner", "/networks/NETWORK/addresses", grow_addresses),
 ]
-MOST = 12
+MOST = 16
 """No list needs more queries than this."""
 
 

@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from sfweb.api.auth import make_token
+from sfweb.domain.blob_copies import remember
 from sfweb.domain.keys import ProvenKey
 from sfweb.models import (
     FLOATING,
@@ -21,7 +22,6 @@ from sfweb.models import (
     Artifact,
     ArtifactVersion,
     Blob,
-    BlobLocation,
     Disk,
     Instance,
     Interface,
@@ -43,6 +43,7 @@ from sfweb.models.state import OperationState, State
 from tests.api.fake_bytes import KEY
 
 SHA512 = "ab" * 64
+OTHER_HASHES = {"sha1": "ab" * 20, "sha256": "ab" * 32, "xxh128": "ab" * 16}
 SECRET = "the secret of every key here"
 DIGEST = bcrypt.hashpw(base64.b64encode(hashlib.sha256(SECRET.encode()).digest()), bcrypt.gensalt(4)).decode()
 
@@ -162,7 +163,8 @@ def make_blob(*holders: Node, size: int = 100, sha512: str = SHA512) -> Blob:
     blob = Blob.objects.create(
         state=State.CREATED, size=size, virtual_size=2**30, format="qcow2", sha512=sha512, fetched_at=UtcNow()
     )
-    BlobLocation.objects.bulk_create([BlobLocation(blob=blob, node=node) for node in holders])
+    for node in holders:
+        remember(blob, node.pk, {"sha512": sha512, "hashes": OTHER_HASHES})
     return blob
 
 

@@ -111,15 +111,33 @@ def test_a_disk_is_filled_in():
     assert (disk.base, disk.size_gb, disk.bus, disk.kind) == (None, 8, "virtio", "disk")
 
 
-@pytest.mark.parametrize("base", ["label:x", "sf://label/a/b", "sf://upload/a/b", "sf://blob/x", "https://e.com/x"])
-def test_bases_of_disks(base: str):
+@pytest.mark.parametrize(
+    "base",
+    [
+        "label:x",
+        "image:debian:12",
+        "debian:12",
+        "system/centos:7",
+        "sf://label/a/b",
+        "sf://upload/a/b",
+        "sf://blob/x",
+        "sf://instance/x/vda",
+        "https://e.com/x",
+    ],
+)
+def test_ar_4_bases_of_disks(base: str):
     assert new_disks([{"base": base}], [])[0].base == base
 
 
-@pytest.mark.parametrize("base", ["", "nonsense", "sf://elsewhere/x", "s3://bucket/x"])
-def test_no_bases_of_disks(base: str):
-    with pytest.raises(Invalid, match=r"^disk.0"):
+@pytest.mark.parametrize("base", ["non sense", "sf://elsewhere/x", "s3://bucket/x", "../x", "a/b/c", "a\tb"])
+def test_ar_4_no_bases_of_disks_are_told_the_forms(base: str):
+    with pytest.raises(Invalid, match=r"^disk.0.base: .* is not one of .*sf://label/NAMESPACE/NAME"):
         new_disks([{"base": base}], [])
+
+
+def test_a_blank_disk_needs_a_size():
+    with pytest.raises(Invalid, match=r"^disk.0"):
+        new_disks([{"base": ""}], [])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,20 @@ def qcow2(
     return start.ljust(512, b"\0") + backing.ljust(4096, b"\0")
 
 
+VMDK_OF_FILES = b'# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 8 FLAT "/etc/passwd" 0\n'
+
+
+def vmdk(descriptor: bytes = b"", capacity: int = 2048) -> bytes:
+    """The header of a sparse VMDK and the descriptor in it."""
+    start = b"KDMV" + struct.pack("<II", 1, 3) + struct.pack("<QQQQ", capacity, 128, 1, 20)
+    return start.ljust(512, b"\0") + descriptor.ljust(20 * 512, b"\0")
+
+
+def vhd(kind: int = 2) -> bytes:
+    """The footer of a VHD: 2 is fixed, 3 dynamic, 4 differencing."""
+    return b"conectix".ljust(60, b"\0") + struct.pack(">I", kind).ljust(452, b"\0")
+
+
 class Served:
     """{path: (status, headers, body)}; `asked` are the requests that came, `sent` their headers."""
 

@@ -1,17 +1,19 @@
 """Blobs become visible only whole and verified, and stay as they came (SE-5, SE-9, EN-15)."""
 
 import errno
+import hashlib
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from nodeagent.drivers import blobs as blobs_module
 from nodeagent.drivers import fetch
 from nodeagent.drivers.blobs import Blobs
 from nodeagent.drivers.layout import Layout
-from nodeagent.host import BlobFacts, Refused, Retry
+from nodeagent.host import Refused, Retry
 from nodeagent.specs import BlobSource, BlobSpec
 from tests.drivers.images import Served, qcow2, web_server
 from tests.node_specs import BLOB, UPLOAD, RecordingCall, blob_spec, sha512
@@ -56,7 +58,8 @@ def is_empty(layout: Layout) -> bool:
 def test_a_fetched_blob_is_read_only_and_knows_its_facts(store: Blobs, layout: Layout, web: Served) -> None:
     spec, call = from_url(web), RecordingCall()
     facts = store.fetch(spec, spec.source, call)
-    assert facts == BlobFacts(size=len(CONTENT), sha512=sha512(CONTENT), format="raw", virtual_size=len(CONTENT))
+    assert (facts.size, facts.sha512, facts.format) == (len(CONTENT), sha512(CONTENT), "raw")
+    assert facts.virtual_size == len(CONTENT)
     assert store.facts(BLOB) == facts
     assert layout.blob(BLOB).read_bytes() == CONTENT
     assert layout.blob(BLOB).stat().st_mode & 0o777 == 0o444
@@ -75,12 +78,12 @@ def test_se_5_other_content_than_is_known_is_refused_and_forgotten(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"<html><body>login please</body></html>", "blob.not_an_image"),
-        (b"", "blob.not_an_image"),
-        (qcow2(), "blob.not_an_image"),
-        (qcow2(backing=b"/etc/shadow"), "blob.unsafe"),
-        (qcow2(encryption=1), "blob.unsafe"),
-        (qcow2(size=2**50), "blob.unsafe"),
+        (b"<html><body>login please</body></html>", "image.not_an_image"),
+        (b"", "image.not_an_image"),
+        (qcow2(), "image.not_an_image"),
+        (qcow2(backing=b"/etc/shadow"), "image.backing_file"),
+        (qcow2(encryption=1), "image.encrypted"),
+        (qcow2(size=2**50), "image.too_large"),
     ],
 )
 def test_se_9_what_is_no_safe_image_does_not_stay(
@@ -126,28 +129,81 @@ def test_se_5_a_copy_from_a_peer_uses_a_ticket_and_is_verified(store: Blobs, web
 
 def test_an_upload_becomes_the_blob_and_is_no_upload_any_more(store: Blobs, layout: Layout) -> None:
     layout.upload(UPLOAD).write_bytes(CONTENT)
-    facts = store.adopt(UPLOAD, blob_spec(size=len(CONTENT), sha512=sha512(CONTENT)), RecordingCall())
+    facts = store.adopt(UPLOAD, len(CONTENT), blob_spec(source_sha512=sha512(CONTENT)), RecordingCall())
     assert (facts.sha512, layout.upload(UPLOAD).exists()) == (sha512(CONTENT), False)
     assert layout.blob(BLOB).stat().st_nlink == 1
 
 
 @pytest.mark.parametrize(
-    ("spec", "expected"), [({"size": 10}, "upload.incomplete"), ({"sha512": "0"}, "fetch.checksum")]
+    ("size", "spec", "expected"), [(10, {}, "upload.incomplete"), (5, {"source_sha512": "0"}, "fetch.checksum")]
 )
 def test_an_upload_that_does_not_fit_stays_an_upload(
-    store: Blobs, layout: Layout, spec: dict[str, object], expected: str
+    store: Blobs, layout: Layout, size: int, spec: dict[str, object], expected: str
 ) -> None:
     layout.upload(UPLOAD).write_bytes(b"12345")
     with pytest.raises((Refused, Retry)) as caught:
-        store.adopt(UPLOAD, blob_spec(**spec), RecordingCall())
+        store.adopt(UPLOAD, size, blob_spec(**spec), RecordingCall())
     assert caught.value.code == expected  # type: ignore[attr-defined]
     assert layout.upload(UPLOAD).read_bytes() == b"12345"
     assert is_empty(layout)
 
 
+def test_bytes_that_were_never_acknowledged_are_no_part_of_the_blob(store: Blobs, layout: Layout) -> None:
+    layout.upload(UPLOAD).write_bytes(CONTENT + b"of a chunk whose answer was lost")
+    assert store.adopt(UPLOAD, len(CONTENT), blob_spec(), RecordingCall()).sha512 == sha512(CONTENT)
+
+
+def test_bl_2_every_hash_is_computed_while_the_bytes_go_by(store: Blobs, web: Served) -> None:
+    spec = from_url(web)
+    hashes = store.fetch(spec, spec.source, RecordingCall()).hashes
+    assert hashes["sha1"] == hashlib.sha1(CONTENT).hexdigest()
+    assert hashes["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    assert hashes["sha512"] == sha512(CONTENT)
+    assert hashes["xxh128"] == xxhash.xxh128(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ("{sum}  image\n", ""),
+        ("{sum} *./image\n", ""),
+        ("# list\nSHA256 (image) = {sum}\n", ""),
+        ("{sum}\n", ""),
+        ("{sum}  other\n", "fetch.checksum"),
+        ("{wrong}  image\n", "fetch.checksum"),
+        ("{wrong}  image\n{sum}  other\n", "fetch.checksum"),
+    ],
+)
+def test_a_list_of_sums_decides(store: Blobs, layout: Layout, web: Served, listed: str, expected: str) -> None:
+    text = listed.format(sum=hashlib.sha256(CONTENT).hexdigest(), wrong="0" * 64)
+    web.answers["/SUMS"] = (200, {}, text.encode())
+    spec = blob_spec(source=BlobSource(url=web.url("/image"), checksums=web.url("/SUMS")))
+    if expected:
+        assert refusal(store, spec) == expected
+        assert is_empty(layout)
+    else:
+        assert store.fetch(spec, spec.source, RecordingCall()).sha512 == sha512(CONTENT)
+
+
+def test_fr_4_a_server_is_asked_whether_it_has_another_version(store: Blobs, web: Served) -> None:
+    web.answers["/image"] = (200, {"ETag": '"one"'}, CONTENT)
+    spec = from_url(web)
+    validators = store.fetch(spec, spec.source, RecordingCall()).validators
+    assert validators == {"etag": '"one"'}
+    assert not fetch.is_changed(web.url("/image"), POLICY, validators)
+    assert web.sent[-1]["If-None-Match"] == '"one"'
+    web.answers["/image"] = (304, {}, b"")
+    assert not fetch.is_changed(web.url("/image"), POLICY, validators)
+    web.answers["/image"] = (200, {"ETag": '"two"'}, CONTENT)
+    assert fetch.is_changed(web.url("/image"), POLICY, validators)
+    web.answers["/image"] = (503, {}, b"")
+    with pytest.raises(Retry):
+        fetch.is_changed(web.url("/image"), POLICY, validators)
+
+
 def test_an_upload_that_is_not_here_is_refused(store: Blobs) -> None:
     with pytest.raises(Refused) as caught:
-        store.adopt(UPLOAD, blob_spec(), RecordingCall())
+        store.adopt(UPLOAD, 1, blob_spec(), RecordingCall())
     assert caught.value.code == "upload.missing"
 
 

@@ -177,7 +177,7 @@ def test_chunks_at_the_same_time_do_not_mix(door: Door) -> None:
 
 def test_what_was_adopted_cannot_be_written_any_more(door: Door, tmp_path: Path) -> None:
     door.put(0, b"12345")
-    Blobs(door.layout, Policy).adopt(UPLOAD, blob_spec(), RecordingCall())
+    Blobs(door.layout, Policy).adopt(UPLOAD, door.layout.upload(UPLOAD).stat().st_size, blob_spec(), RecordingCall())
     assert door.put(0, b"xxxxx") == (200, {"size": 5})
     assert door.layout.blob(BLOB).read_bytes() == b"12345"
 

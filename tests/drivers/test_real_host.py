@@ -105,7 +105,7 @@ def test_hc_22_so_does_a_silent_net_and_an_unreadable_folder(host: RealHost, net
 
 def test_a_blob_lives_here_from_upload_to_removal(host: RealHost, tmp_path: Path) -> None:
     (tmp_path / "uploads" / UPLOAD).write_bytes(bytes(4096))
-    facts = host.adopt_upload(UPLOAD, blob_spec(), RecordingCall())
+    facts = host.adopt_upload(UPLOAD, 4096, blob_spec(), RecordingCall())
     assert (host.blob(BLOB), host.inventory().blobs) == (facts, {BLOB: 4096})
     assert [host.remove_blob(BLOB), host.remove_blob(BLOB)] == ["removed", "unchanged"]
 

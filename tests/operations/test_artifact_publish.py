@@ -2,6 +2,8 @@
 
 import pytest
 
+from nodeagent.fake_host import FakeHost
+from nodeagent.specs import BlobSource
 from sftasks.operations import artifact_delete, artifact_publish
 from sfweb.domain import artifact_refs
 from sfweb.domain.specs import NewUploadedArtifact
@@ -86,3 +88,73 @@ def test_en_7_bytes_that_are_going_get_no_new_name(make_bare):
     with pytest.raises(NotFound):
         publish(cluster, blob=str(Blob.objects.get().pk))
     assert Artifact.objects.count() == 1
+
+
+def uploaded(cluster, name="mine", **more):
+    upload = Upload.objects.create(
+        namespace=Namespace.objects.get(name="tenant"), node_id=cluster.nodes[0].pk, size=1234
+    )
+    wanted = NewUploadedArtifact(name=name, namespace="tenant", upload=str(upload.pk), **more)
+    return cluster.ask(artifact_publish.request, cluster.caller, wanted)
+
+
+def test_ar_7_the_same_bytes_again_are_no_new_version(make_bare, monkeypatch):
+    cluster = make_bare()
+    monkeypatch.setattr(FakeHost, "adopt_upload", same_bytes)
+    first = uploaded(cluster)
+    cluster.settle()
+    assert uploaded(cluster).row.pk == first.row.pk
+    cluster.settle()
+    assert list(first.row.versions.values_list("index", flat=True)) == [1]
+    assert Blob.objects.filter(state="created").count() == 1
+    assert cluster.findings() == []
+
+
+def same_bytes(host, upload, size, spec, call):
+    source = BlobSource(url="upload:same")
+    return host._store_blob("adopt_upload", spec, host._facts(spec, source, b"same"), call)
+
+
+def test_a_wrong_checksum_leaves_no_version_and_no_bytes(make_bare):
+    cluster = make_bare()
+    made = uploaded(cluster, sha512="0" * 128)
+    cluster.settle()
+    artifact = Artifact.objects.get(pk=made.row.pk)
+    assert (artifact.state, artifact.versions.count()) == ("error", 0)
+    assert "other content than is known" in artifact.error_message
+    assert Blob.objects.get().state == "deleted"
+    assert [node.host.inventory().blobs for node in cluster.nodes] == [{}, {}]
+    assert cluster.findings() == []
+
+
+def test_a_version_that_never_came_takes_no_good_ones_place(make_bare):
+    cluster = make_bare()
+    first = uploaded(cluster, max_versions=1)
+    cluster.settle()
+    uploaded(cluster, sha512="0" * 128)
+    cluster.settle()
+    first.row.refresh_from_db()
+    assert (first.row.state, first.row.versions.get().blob.state) == ("created", "created")
+
+
+def test_ar_5_what_failed_can_be_published_again(make_bare):
+    cluster = make_bare()
+    made = uploaded(cluster, sha512="0" * 128)
+    cluster.settle()
+    assert uploaded(cluster).row.pk == made.row.pk
+    cluster.settle()
+    artifact = Artifact.objects.get(pk=made.row.pk)
+    assert (artifact.state, artifact.error_message, artifact.versions.count()) == ("created", None, 1)
+
+
+def test_ar_6_a_url_becomes_a_label_in_one_call(make_bare):
+    cluster = make_bare()
+    wanted = NewUploadedArtifact(
+        name="stable", namespace="tenant", kind="label", url="https://images.example.org/i", max_versions=5
+    )
+    made = cluster.ask(artifact_publish.request, cluster.caller, wanted)
+    cluster.settle()
+    label = Artifact.objects.get(pk=made.row.pk)
+    assert (label.kind, label.source_url, label.max_versions) == ("label", "sf://label/tenant/stable", 5)
+    assert (label.state, label.versions.get().blob.state) == ("created", "created")
+    assert cluster.findings() == []

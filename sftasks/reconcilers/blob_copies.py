@@ -1,0 +1,71 @@
+"""Keeps every blob that something is made of on as many nodes as it should be: after a failed verification, and after a
+node fell silent or was deleted, a new copy is made of one that is left.
+"""
+
+import logging
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from sftasks import attachment
+from sfweb.domain import artifact_refs, blob_copies, storage
+from sfweb.domain.callers import CLUSTER
+from sfweb.domain.transactions import durable
+from sfweb.models import ArtifactVersion, Blob, BlobLocation, Disk, Operation
+from sfweb.models.fields import FromNow
+from sfweb.models.state import OPEN_OPERATION, State
+
+log = logging.getLogger(__name__)
+PAGE = 100
+AGAIN_SECONDS = 600.0
+"""Between two attempts to bring one blob to one node."""
+
+
+def run() -> dict[str, int]:
+    """Bounded to a page of blobs a pass. `wanted` copies of each is what the setting and the number of nodes allow."""
+    nodes = [node.pk for node in storage.roomy_nodes()]
+    wanted = min(settings.BLOB_COPIES, len(nodes))
+    begun = short = 0
+    for blob in list(_lacking(wanted)) if wanted else []:
+        short += 1
+        begun += _try_to_mend(blob, nodes, wanted)
+    return {"wanted": wanted, "short": short, "begun": begun}
+
+
+def _lacking(wanted: int) -> QuerySet[Blob]:
+    here = Count("locations", filter=Q(locations__node__in=blob_copies.living_nodes()), distinct=True)
+    named = Exists(ArtifactVersion.objects.filter(blob=OuterRef("pk")).exclude(artifact__state=State.DELETED))
+    used = Exists(Disk.objects.filter(blob=OuterRef("pk")).exclude(instance__state=State.DELETED))
+    rows = Blob.objects.filter(named | used, state=State.CREATED).annotate(here=here)
+    return rows.filter(here__lt=wanted).order_by("here", "created_at")[:PAGE]
+
+
+def _try_to_mend(blob: Blob, nodes: list[UUID], wanted: int) -> int:
+    """One blob that cannot be served must not keep the others (RO-12)."""
+    try:
+        return _mend(blob.pk, nodes, wanted)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        log.exception("a blob cannot be copied", extra={"blob": str(blob.pk)})
+        return 0
+
+
+@durable
+def _mend(identity: UUID, nodes: list[UUID], wanted: int) -> int:
+    blob = Blob.objects.select_for_update().get(pk=identity)
+    if blob.state != State.CREATED or not artifact_refs.is_referenced(identity):
+        return 0
+    holders = set(BlobLocation.objects.filter(blob=blob, node__in=nodes).values_list("node_id", flat=True))
+    if not holders and not blob.source_url.startswith("http"):
+        return 0  # what holds it may come back
+    keys = {f"blob:{identity}@{node}": node for node in nodes if node not in holders}
+    rows = Operation.objects.filter(object_key__in=list(keys))
+    coming = set(rows.filter(state__in=OPEN_OPERATION).values_list("object_key", flat=True))
+    lately = rows.filter(finished_at__gt=FromNow(-AGAIN_SECONDS * settings.TIME_SCALE), state="failed")
+    failed = set(lately.values_list("object_key", flat=True))
+    free = [node for key, node in keys.items() if key not in coming | failed]
+    chosen = free[: max(0, wanted - len(holders) - len(coming))]
+    return sum(attachment.bring_blob(blob, node, CLUSTER) is not None for node in chosen)

@@ -1,0 +1,26 @@
+"""Takes away versions beyond the number that their artifact keeps, where the update itself did not (AR-12)."""
+
+from django.db.models import Count, F, Q
+
+from sftasks.operations import artifact_trim
+from sfweb.domain.callers import CLUSTER
+from sfweb.errors import NotFound
+from sfweb.models import Artifact, Operation
+from sfweb.models.state import OPEN_OPERATION, State
+
+PAGE = 200
+
+
+def run() -> dict[str, int]:
+    ready = Count("versions", filter=Q(versions__blob__state=State.CREATED))
+    rows = Artifact.objects.filter(state=State.CREATED).annotate(ready=ready).filter(ready__gt=F("max_versions"))
+    trimmed = 0
+    for artifact in rows.order_by("pk")[:PAGE]:
+        if Operation.objects.filter(object_key=f"artifact:{artifact.pk}", state__in=OPEN_OPERATION).exists():
+            continue
+        try:
+            artifact_trim.request(CLUSTER, artifact)
+        except NotFound:  # deleted in this moment
+            continue
+        trimmed += 1
+    return {"trimmed": trimmed}

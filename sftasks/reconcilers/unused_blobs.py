@@ -1,0 +1,41 @@
+"""Takes away blobs that nothing is made of: no version, no disk, no operation that is still open, and not just made (BL-9).
+
+Usually that happens with the last use; this finds what a use that never came about has left.
+"""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, QuerySet
+
+from sftasks import attachment
+from sfweb.domain.transactions import durable
+from sfweb.models import AgentOperation, ArtifactVersion, Blob, Disk, Operation, OperationTarget
+from sfweb.models.fields import FromNow
+from sfweb.models.state import OPEN_OPERATION, AgentOperationState, State
+
+PAGE = 200
+
+
+def run() -> dict[str, int]:
+    return {"discarded": sum(_discard(pk) for pk in list(_unused().values_list("pk", flat=True)[:PAGE]))}
+
+
+def _unused() -> QuerySet[Blob]:
+    named = Exists(ArtifactVersion.objects.filter(blob=OuterRef("pk")).exclude(artifact__state=State.DELETED))
+    used = Exists(Disk.objects.filter(blob=OuterRef("pk")).exclude(instance__state=State.DELETED))
+    fetched = Exists(AgentOperation.objects.filter(blob=OuterRef("pk")).exclude(state=AgentOperationState.DELETED))
+    about = OperationTarget.objects.filter(target_type="blob", target_uuid=OuterRef("pk"))
+    worked_on = Exists(about.filter(operation__state__in=OPEN_OPERATION))
+    old = Blob.objects.filter(created_at__lt=FromNow(-settings.BLOB_UNUSED_SECONDS)).exclude(state=State.DELETED)
+    return old.filter(~named, ~used, ~fetched, ~worked_on).order_by("created_at")
+
+
+@durable
+def _discard(identity: UUID) -> int:
+    """Under its lock and once more looked at: a use takes that lock first (EN-7)."""
+    blob = Blob.objects.select_for_update().get(pk=identity)
+    open_ones = Operation.objects.filter(targets__target_type="blob", targets__target_uuid=identity)
+    if open_ones.filter(state__in=OPEN_OPERATION).exists():
+        return 0
+    return int(attachment.discard_blob(blob))
