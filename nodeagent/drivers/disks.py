@@ -5,7 +5,8 @@ image that `image_header` has not passed.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from nodeagent.drivers import command
 from nodeagent.drivers.image_header import Header, UnsafeImage, read_header
@@ -32,6 +33,21 @@ def inspect(path: str, header: Header, *, alone: bool = False) -> int:
     return int(json.loads(output)["virtual-size"])
 
 
+def make_empty(path: Path, size: int, call: Call, base: Sequence[str] = ()) -> None:
+    """Make a qcow2 file of `size` bytes; `base` are qemu-img's words for what it lies on."""
+    try:
+        command.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", *base, f"file:{path}", str(size)],
+            timeout=QEMU_IMG_SECONDS,
+            limits=LIMITS,
+            watch=lambda: call.progress(0),
+        )
+    except command.CommandFailed as error:
+        if "No space left" in error.complaint:
+            raise Refused("disk.full", str(error)) from error
+        raise
+
+
 class Disks:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -52,19 +68,9 @@ class Disks:
         """Make the disk's file; `facts` are those of its blob. Raises Refused or Retry, and then leaves nothing."""
         target = self._layout.disk(instance, disk.file)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        base = self._base(disk, facts)
         with appearing(target, call.token) as temporary:
-            arguments = ["qemu-img", "create", "-q", "-f", "qcow2", *self._base(disk, facts), f"file:{temporary}"]
-            try:
-                command.run(
-                    [*arguments, str(_bytes(disk, facts))],
-                    timeout=QEMU_IMG_SECONDS,
-                    limits=LIMITS,
-                    watch=lambda: call.progress(0),
-                )
-            except command.CommandFailed as error:
-                if "No space left" in error.complaint:
-                    raise Refused("disk.full", str(error)) from error
-                raise
+            make_empty(temporary, _bytes(disk, facts), call, base)
 
     def verify_chain(self, instance: str, disk: DiskSpec) -> None:
         """Raises unless the disk's file lies directly on the cached blob of its spec, or on nothing."""

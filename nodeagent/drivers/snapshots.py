@@ -9,6 +9,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -67,8 +68,11 @@ class Snapshots:
 
     def _back_up(self, instance: str, targets: Mapping[str, Path], quiesce: bool, call: Call) -> bool:
         self._domains.on(instance, _end_forgotten_job)
+        for device, path in targets.items():
+            # Made here, so that it is the agent's: libvirt's own would be root's.
+            disks.make_empty(path, self._domains.on(instance, partial(_size, device)), call)
         with self._frozen(instance, quiesce) as quiesced:
-            self._domains.on(instance, lambda domain: domain.backupBegin(_document(domain, targets), None, 0))
+            self._domains.on(instance, lambda domain: _begin(domain, targets))
         try:
             while (done := self._domains.on(instance, _percent)) is not None:
                 call.progress(done)
@@ -126,6 +130,15 @@ def _copy(files: Mapping[str, Path], targets: Mapping[str, Path], call: Call) ->
             if "No space left" in error.complaint:
                 raise Refused("disk.full", str(error)) from error
             raise
+
+
+def _begin(domain: Any, targets: Mapping[str, Path]) -> None:
+    domain.backupBegin(_document(domain, targets), None, libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL)
+
+
+def _size(device: str, domain: Any) -> int:
+    """Bytes that the guest sees."""
+    return int(domain.blockInfo(device)[0])
 
 
 def _document(domain: Any, targets: Mapping[str, Path]) -> str:
