@@ -73,6 +73,8 @@ def serve(network: Network, carrier: UUID, caller: Caller) -> Operation:
 
 def bring_blob(blob: Blob, node: UUID, caller: Caller) -> Operation | None:
     """A copy of the blob on the node; None when one is there. The first node fetches, others wait for it and copy."""
+    if caller != CLUSTER:
+        Blob.objects.filter(pk=blob.pk).update(last_used=UtcNow())
     _wish_blob(blob, node, present=True)
     row = NodeObject.objects.get(node_id=node, object_type="blob", object_uuid=blob.pk)
     if wishes.is_applied(node, "blob", blob.pk, row.generation or 1):
