@@ -9,7 +9,11 @@ from nodeagent.drivers.blob_checks import BlobChecks
 from nodeagent.drivers.blobs import Blobs
 from nodeagent.drivers.fetch import Policy
 from nodeagent.drivers.layout import Layout
-from tests.node_specs import UPLOAD, RecordingCall, blob_spec, sha512
+from nodeagent.duties import blob_checks as duty
+from nodeagent.fake_host import FakeHost
+from nodeagent.reporter import Findings, Surroundings
+from nodeagent.specs import BlobSource
+from tests.node_specs import BLOB, UPLOAD, RecordingCall, blob_spec, sha512
 
 FIRST, SECOND = (f"6f1c9d0a-0000-4000-8000-00000000010{number}" for number in (1, 2))
 CONTENT = {FIRST: bytes(range(256)) * 40, SECOND: b"x" * 5000}
@@ -29,6 +33,7 @@ def layout(tmp_path: Path) -> Layout:
 @pytest.fixture
 def checks(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> BlobChecks:
     monkeypatch.setattr(blob_checks, "CHUNK", 1000)
+    monkeypatch.setattr(blob_checks, "REST_SECONDS", 0)
     return BlobChecks(layout, Blobs(layout, Policy))
 
 
@@ -41,6 +46,28 @@ def test_a_whole_round_reads_each_once(checks: BlobChecks) -> None:
     found = {check.blob: (check.sha512, check.reason) for check in checks.advance(10**6)}
     assert found == {blob: (sha512(content), "") for blob, content in CONTENT.items()}
     assert len(checks.advance(10**6)) == 2
+
+
+def test_a_blob_that_was_just_read_rests(checks: BlobChecks, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_checks, "REST_SECONDS", 3600)
+    assert len(checks.advance(10**6)) == 2
+    assert checks.advance(10**6) == []
+
+
+def test_the_duty_tells_each_result_once_with_its_own_id(tmp_path: Path) -> None:
+    host, findings = FakeHost(), Findings()
+    source = BlobSource(url="https://images.example.org/i")
+    host.fetch_blob(blob_spec(source=source), source, RecordingCall())
+    around = Surroundings(config=None, identity=None, journal=None, host=host, findings=findings)  # type: ignore[arg-type]
+    duty.run(around)
+    (first,) = findings.facts["blob_checks"]
+    assert (first["blob"], first["reason"]) == (BLOB, "")
+    duty.run(around)
+    assert findings.facts["blob_checks"] == [first]
+    host.rot(BLOB, "unreadable")
+    duty.run(around)
+    (second,) = findings.facts["blob_checks"]
+    assert (second["reason"], second["check"] != first["check"]) == ("unreadable", True)
 
 
 def test_slices_come_to_the_same_end(checks: BlobChecks) -> None:
