@@ -71,9 +71,9 @@ def _explain(error: command.CommandFailed) -> None:
     """Raises Refused for what is the image's fault, or the disk's. A program that broke down says nothing about the image."""
     if "No space left" in error.complaint:
         raise Refused("disk.full", str(error)) from error
-    if -error.status in (signal.SIGXCPU, signal.SIGKILL):
-        limit = disks.LIMITS.cpu_seconds
-        raise Refused("image.too_large", f"converting it takes more than {limit} s of processor time") from error
+    if -error.status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
+        limits = f"{disks.LIMITS.cpu_seconds} s of processor time or {disks.LIMITS.file_size // GIB} GiB"
+        raise Refused("image.too_large", f"converting it takes more than {limits}") from error
     if error.status > 0:
         complaint = error.complaint.strip()[-200:]
         raise Refused("image.not_an_image", f"qemu-img cannot convert it: {complaint}") from error
