@@ -75,6 +75,8 @@ def serve(network: Network, carrier: UUID, caller: Caller) -> Operation:
 
 def bring_blob(blob: Blob, node: UUID, caller: Caller) -> Operation | None:
     """A copy of the blob on the node; None when one is there. The first node fetches, others wait for it and copy."""
+    if caller != CLUSTER:
+        Blob.objects.filter(pk=blob.pk).update(last_used=UtcNow())
     _wish_blob(blob, node, present=True)
     row = NodeObject.objects.get(node_id=node, object_type="blob", object_uuid=blob.pk)
     if wishes.is_applied(node, "blob", blob.pk, row.generation or 1):
@@ -103,8 +105,8 @@ def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
         error_message=None,
     )
     blob_copies.remember(blob, node, facts)
-    for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
-        transition(artifact, State.CREATED)
+    for artifact in Artifact.objects.filter(versions__blob=blob, state__in=(State.INITIAL, State.ERROR)):
+        transition(artifact, State.CREATED, error_message=None)
 
 
 def blob_made(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:

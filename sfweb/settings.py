@@ -179,7 +179,7 @@ UPLOAD_EXPIRY_SECONDS = float(os.environ.get("UPLOAD_EXPIRY_SECONDS", "86400")) 
 """An upload that no chunk came for, for so long, goes with its bytes."""
 IMAGE_MAX_VIRTUAL_GIB = int(os.environ.get("IMAGE_MAX_VIRTUAL_GIB", "1024"))
 """The largest disk that an image may claim to be (SE-9)."""
-IMAGE_CATALOGUE = os.environ.get("IMAGE_CATALOGUE", str(BASE_DIR / "sfweb" / "images.toml"))
+IMAGE_CATALOGUE = os.environ.get("IMAGE_CATALOGUE") or str(BASE_DIR / "sfweb" / "images.toml")
 """The list of well-known images, for operators to edit."""
 BLOB_COPIES = int(os.environ.get("BLOB_COPIES", "2"))
 """On how many nodes each blob is kept; fewer where there are fewer nodes."""

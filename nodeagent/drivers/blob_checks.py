@@ -7,6 +7,7 @@ begins somewhere else in the circle, so that no blob is always the last.
 import hashlib
 import os
 import random
+import time
 from typing import Any
 
 from nodeagent.drivers.blobs import Blobs
@@ -14,6 +15,8 @@ from nodeagent.drivers.layout import Layout
 from nodeagent.host import BlobCheck, BlobFacts
 
 CHUNK = 2**20
+REST_SECONDS = 86400.0
+"""Between the end of one reading of a blob and the beginning of the next."""
 
 
 class BlobChecks:
@@ -23,6 +26,7 @@ class BlobChecks:
         self._layout = layout
         self._blobs = blobs
         self._last = f"{random.randrange(16):x}"
+        self._read_at: dict[str, float] = {}
         self._reading: tuple[BlobFacts, int, Any, int] | None = None
 
     def advance(self, budget: int) -> list[BlobCheck]:
@@ -37,6 +41,7 @@ class BlobChecks:
             budget -= used
             if check is not None:
                 self._reading = None
+                self._read_at[self._last] = time.monotonic()
                 found += [check] if check.sha512 or check.reason else []
         return found
 
@@ -44,8 +49,11 @@ class BlobChecks:
         """Take the next blob of the circle; False when there is none that was not read in this call."""
         known = sorted(self._layout.known_blobs())
         circle = [name for name in known if name > self._last] + [name for name in known if name <= self._last]
+        self._read_at = {name: at for name, at in self._read_at.items() if name in known}
+        rested = time.monotonic() - REST_SECONDS
         for name in circle:
-            facts = None if name in seen else self._blobs.facts(name)
+            due = name not in seen and self._read_at.get(name, rested) <= rested
+            facts = self._blobs.facts(name) if due else None
             if facts is not None:
                 self._last = name
                 self._reading = (facts, 0, hashlib.sha512(), self._inode())

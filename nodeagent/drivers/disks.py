@@ -29,6 +29,8 @@ def inspect(path: str, header: Header, *, alone: bool = False) -> int:
             alone=alone,
         )
     except command.CommandFailed as error:
+        if error.status < 0:
+            raise  # it broke down: that says nothing about the image
         raise Refused("image.not_an_image", f"qemu-img refuses it: {error.complaint.strip()[-200:]}") from error
     return int(json.loads(output)["virtual-size"])
 

@@ -4,6 +4,7 @@ They become qcow2, by `qemu-img` under limits, told the format, with no network 
 `image_header`, which refuses whatever names another file.
 """
 
+import signal
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,11 +61,22 @@ def _to_qcow2(source: Path, header: Header, max_virtual_gb: int, target: Path, c
         )
         made.replace(target)
     except command.CommandFailed as error:
-        if "No space left" in error.complaint:
-            raise Refused("disk.full", str(error)) from error
-        raise Refused("image.not_an_image", f"qemu-img cannot convert it: {error.complaint.strip()[-200:]}") from error
+        _explain(error)
+        raise
     finally:
         remove(made)
+
+
+def _explain(error: command.CommandFailed) -> None:
+    """Raises Refused for what is the image's fault, or the disk's. A program that broke down says nothing about the image."""
+    if "No space left" in error.complaint:
+        raise Refused("disk.full", str(error)) from error
+    if -error.status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
+        limits = f"{disks.LIMITS.cpu_seconds} s of processor time or {disks.LIMITS.file_size // GIB} GiB"
+        raise Refused("image.too_large", f"converting it takes more than {limits}") from error
+    if error.status > 0:
+        complaint = error.complaint.strip()[-200:]
+        raise Refused("image.not_an_image", f"qemu-img cannot convert it: {complaint}") from error
 
 
 @contextmanager
@@ -112,6 +124,6 @@ def _require_sandbox() -> None:
 def _has_sandbox() -> bool:
     try:
         command.run(["true"], timeout=10, alone=True)
-    except (command.CommandFailed, OSError):
+    except command.CommandFailed:
         return False
     return True

@@ -10,7 +10,7 @@ from nodeagent.wire import Outcome
 from sftasks import attachment, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sfweb.domain import blob_copies
-from sfweb.models import Artifact, Blob, Operation, Step
+from sfweb.models import Artifact, ArtifactVersion, Blob, Operation, Step
 from sfweb.models.state import State, StepState, transition
 
 
@@ -34,15 +34,17 @@ def finish(operation: Operation, ended: Ended) -> None:
 
 def mend(operation: Operation, step: Step, outcome: Outcome) -> bool:
     """Other content than is listed may be a half published image: it is fetched once more, no more often (FR-1)."""
-    return outcome.code == "fetch.checksum" and step.failures == 0 and "url" in str(step.request)
+    source = step.request["request"].get("spec", {}).get("source", {}) if step.request else {}
+    return outcome.code == "fetch.checksum" and step.failures == 0 and bool(source.get("url"))
 
 
 def _failed(blob: Blob, ended: Ended) -> None:
-    """Nobody has the bytes: the blob is broken, and so is an artifact that has nothing else (AR-5)."""
+    """Nobody has the bytes: the blob is broken, and so is an artifact that has nothing else (AR-5). It is no version."""
     message = f"{ended.code}: {ended.message}" if ended.message else ended.code
     transition(blob, State.ERROR, error_message=message)
     for artifact in Artifact.objects.filter(versions__blob=blob, state=State.INITIAL):
         transition(artifact, State.ERROR, error_message=message)
+    ArtifactVersion.objects.filter(blob=blob).delete()
     attachment.drop_blob(blob)
 
 

@@ -39,7 +39,8 @@ def _lacking(wanted: int) -> QuerySet[Blob]:
     named = Exists(ArtifactVersion.objects.filter(blob=OuterRef("pk")).exclude(artifact__state=State.DELETED))
     used = Exists(Disk.objects.filter(blob=OuterRef("pk")).exclude(instance__state=State.DELETED))
     rows = Blob.objects.filter(named | used, state=State.CREATED).annotate(here=here)
-    return rows.filter(here__lt=wanted).order_by("here", "created_at")[:PAGE]
+    can = Q(here__gt=0) | Q(source_url__startswith="http")
+    return rows.filter(can, here__lt=wanted).order_by("?")[:PAGE]  # what cannot be mended keeps no other out for ever
 
 
 def _try_to_mend(blob: Blob, nodes: list[UUID], wanted: int) -> int:
@@ -58,9 +59,8 @@ def _mend(identity: UUID, nodes: list[UUID], wanted: int) -> int:
     blob = Blob.objects.select_for_update().get(pk=identity)
     if blob.state != State.CREATED or not artifact_refs.is_referenced(identity):
         return 0
-    holders = set(BlobLocation.objects.filter(blob=blob, node__in=nodes).values_list("node_id", flat=True))
-    if not holders and not blob.source_url.startswith("http"):
-        return 0  # what holds it may come back
+    living = blob_copies.living_nodes()
+    holders = set(BlobLocation.objects.filter(blob=blob, node__in=living).values_list("node_id", flat=True))
     keys = {f"blob:{identity}@{node}": node for node in nodes if node not in holders}
     rows = Operation.objects.filter(object_key__in=list(keys))
     coming = set(rows.filter(state__in=OPEN_OPERATION).values_list("object_key", flat=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from sfweb.domain import catalogue
 from sfweb.domain.callers import Caller
@@ -68,12 +68,17 @@ def label_source(namespace: str, name: str) -> str:
 
 
 def _meant_by(name: str, namespace: Namespace) -> Blob:
-    """The one thing that a bare name can mean in a namespace; Conflict listing all when it can mean several (AR-1)."""
+    """The one thing that a bare name can mean in a namespace; Conflict listing all when it can mean several (AR-1).
+
+    A name alone means labels of one's own and shared ones: anybody may trust a namespace, or grant it something, and must
+    not put words into its mouth by that. Theirs are named with their namespace.
+    """
     labels = shown_to(namespace.pk).filter(kind=ArtifactKind.LABEL, state__in=(State.INITIAL, State.CREATED))
     if "/" in name:
         found = list(labels.filter(source_url=label_source("", name), namespace__name=name.partition("/")[0])[:2])
     else:
-        found = list(labels.filter(name=name).order_by("namespace__name")[:MOST_MATCHES])
+        mine = Q(namespace=namespace) | Q(shared=True)
+        found = list(labels.filter(mine, name=name).order_by("namespace__name")[:MOST_MATCHES])
     matches = [row.source_url for row in found]
     if catalogue.find(name) is not None:
         matches.append(f"image:{name}")

@@ -15,7 +15,8 @@ from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable, ServiceWarning
 from health_check.views import HealthCheckView
 
-from sfweb.models import Duty, Node, Operation
+from sfweb.domain.blob_copies import FAILED
+from sfweb.models import BlobHash, Duty, Node, Operation
 from sfweb.models.fields import FromNow, UtcNow, database_now
 from sfweb.models.state import OperationState, State
 
@@ -98,6 +99,22 @@ class Nodes(RowCheck):
             raise ServiceWarning(f"silent: {', '.join(names)}")
 
 
+@dataclasses.dataclass
+class Copies(RowCheck):
+    """Every blob lies on as many nodes as it should, and every copy is what it was when it came."""
+
+    def look(self) -> None:
+        broken = BlobHash.objects.filter(status=FAILED, algorithm="sha512").count()
+        found = (Duty.objects.filter(name="blob_copies").values_list("last_result", flat=True).first()) or {}
+        wanted, short = found.get("wanted", settings.BLOB_COPIES), found.get("short", 0)
+        said = [f"{broken} copies of blobs failed their verification"] if broken else []
+        said += [f"{short} blobs or more have fewer than {wanted} copies"] if short else []
+        if wanted < settings.BLOB_COPIES:
+            said.append(f"blobs lie on {wanted} of {settings.BLOB_COPIES} nodes: there are no more")
+        if said:
+            raise ServiceWarning("; ".join(said))
+
+
 def _age(moment: datetime.datetime | None) -> float:
     return (database_now() - moment).total_seconds() if moment else 0.0
 
@@ -105,7 +122,7 @@ def _age(moment: datetime.datetime | None) -> float:
 class HealthPage(HealthCheckView):
     """All checks, for keys of the system namespace that are signed in."""
 
-    checks = (Database, Broker, WaitingOperations, Beat, Nodes)
+    checks = (Database, Broker, WaitingOperations, Beat, Nodes, Copies)
 
     async def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
         user = await sync_to_async(lambda: request.user if request.user.is_staff else AnonymousUser())()

@@ -6,7 +6,7 @@ import pytest
 
 from sfweb.domain import artifact_refs, catalogue
 from sfweb.domain.callers import Caller
-from sfweb.models import Artifact, ArtifactGrant, ArtifactVersion, BlobHash, Instance, Operation
+from sfweb.models import Artifact, ArtifactGrant, ArtifactVersion, BlobHash, Instance, Operation, Trust
 from sfweb.models.state import State
 from tests.api.world import OTHER_HASHES, SHA512, Person, World, make_artifact, make_blob
 
@@ -206,6 +206,16 @@ def test_a_label_of_ones_own_and_a_shared_one_of_the_same_name_are_ambiguous(own
     assert create(owner, "base").status_code == 409
     assert create(owner, "label:base").status_code == 200
     Artifact.objects.filter(pk=mine.pk).update(state=State.DELETED)
+    assert create(owner, "base").status_code == 200
+
+
+def test_ar_1_a_stranger_who_trusts_or_grants_does_not_decide_what_a_name_means(owner: Person, world: World):
+    strange = make_label(world, "other", "base")
+    Trust.objects.create(namespace=world.other, trusted=world.owner)
+    ArtifactGrant.objects.create(artifact=strange, namespace=world.owner)
+    assert create(owner, "base").status_code == 404
+    assert create(owner, "other/base").status_code == 200
+    make_label(world, "system", "base", shared=True)
     assert create(owner, "base").status_code == 200
 
 

@@ -135,6 +135,22 @@ def test_se_12_a_namespace_has_so_many_uploads_and_no_more(owner: Person, settin
     assert "2 are allowed" in answer.json()["error"]
 
 
+def test_an_upload_that_is_cut_ten_times_is_taken_up_each_time(owner: Person, world: World, node_bytes: FakeBytes):
+    """As the public client does it: what failed is sent again after a cut back to what was acknowledged."""
+    path, whole, sent = f"/upload/{world.upload.uuid}", bytes(range(256)) * 40, 0
+    for cut in range(10):
+        sent = owner.post(path, whole[sent : sent + 500]).json()
+        node_bytes.uploads[str(world.upload.uuid)] += b"written, but the answer was lost"
+        node_bytes.refuse = 500
+        assert owner.post(path, whole[sent : sent + 700]).status_code == 503
+        node_bytes.refuse = None
+        if cut % 2:
+            assert owner.post(f"{path}/truncate/{sent}").content == b"null"
+        assert owner.get(path).json()["size"] == sent
+    assert owner.post(f"{path}?offset={sent}", whole[sent:]).json() == len(whole)
+    assert node_bytes.uploads[str(world.upload.uuid)][: len(whole)] == whole
+
+
 def test_an_upload_has_a_largest_size(owner: Person, world: World, settings: Any):
     settings.UPLOAD_MAX_BYTES = 3
     assert owner.post(f"/upload/{world.upload.uuid}", b"abcd").status_code == 507

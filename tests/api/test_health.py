@@ -10,7 +10,7 @@ from django.test import Client, RequestFactory
 
 from sfweb.health import answer_livez, answer_readyz, probes
 from sfweb.health.readiness import FAILURES, STALE_SECONDS, Checker, Readiness, ask_database
-from sfweb.models import Duty, Node
+from sfweb.models import BlobHash, Duty, Node
 from sfweb.models.fields import FromNow
 from tests.api.test_auth import sign_in
 from tests.api.world import World
@@ -167,15 +167,18 @@ def test_each_check_by_itself(world: World, monkeypatch: pytest.MonkeyPatch):
     from sfweb.health import checks
 
     monkeypatch.setattr(checks.connection, "close", lambda: None)
-    for check in (checks.Database(), checks.WaitingOperations(), checks.Beat(), checks.Nodes()):
+    for check in (checks.Database(), checks.WaitingOperations(), checks.Beat(), checks.Nodes(), checks.Copies()):
         check.run()
     type(world.operation).objects.update(created_at=FromNow(-1000))
     Node.objects.update(last_seen=FromNow(-1000))
     Duty.objects.create(name="late", next_run_at=FromNow(-1000))
+    Duty.objects.create(name="blob_copies", next_run_at=FromNow(1000), last_result={"wanted": 1, "short": 3})
+    BlobHash.objects.filter(algorithm="sha512").update(status="failed")
     for check, text in (
         (checks.WaitingOperations(), "1000 s old"),
         (checks.Beat(), "overdue: late"),
         (checks.Nodes(), "silent: n1"),
+        (checks.Copies(), "1 copies of blobs failed .*3 blobs or more have fewer than 1 copies; blobs lie on 1 of 2"),
     ):
         with pytest.raises(HealthCheckException, match=text):
             check.run()

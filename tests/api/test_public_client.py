@@ -89,7 +89,13 @@ def test_the_library_moves_bytes(client: apiclient.Client, served: World, node_b
     assert client.get_artifact_versions("image")[0]["uuid"] == str(served.blob.uuid)
     assert b"".join(client.get_blob_data(str(served.blob.uuid))) == bytes(range(100))
     assert client.get_blob_by_sha512("cd" * 64) is None
+    assert client.get_blob_by_sha512(served.blob.sha512)["uuid"] == str(served.blob.uuid)
     assert client.get_blob_hash(str(served.blob.uuid), "sha512") == served.blob.sha512
+    assert client.get_blob_hash(str(served.blob.uuid), "xxh128") == "ab" * 16
+    assert client.update_label("stable", str(served.blob.uuid))["artifact_type"] == "label"
+    label = client.update_label("owner/stable", str(served.blob.uuid))
+    assert label["source_url"] == "sf://label/owner/stable"
+    assert client.delete_artifact_version(label["uuid"], 1)["state"] == "deleted"
     node_bytes.consoles[str(served.instance.uuid)] = b"login: "
     assert client.get_console_data("one", 3) == "n: "
     client.delete_console_data("one")

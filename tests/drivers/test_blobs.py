@@ -94,6 +94,33 @@ def test_se_9_what_is_no_safe_image_does_not_stay(
     assert is_empty(layout)
 
 
+@pytest.mark.parametrize(
+    ("path", "policy", "expected"),
+    [
+        ("/to-private", POLICY, "fetch.forbidden"),
+        ("/to-loopback-name", fetch.Policy(), "fetch.forbidden"),
+        ("/image", fetch.Policy(), "fetch.forbidden"),
+        ("/image", fetch.Policy(allow=POLICY.allow, deny=POLICY.allow), "fetch.forbidden"),
+        ("/to-metadata", POLICY, "fetch.forbidden"),
+        ("/to-file", POLICY, "fetch.bad_url"),
+        ("/round", POLICY, "fetch.redirects"),
+    ],
+)
+def test_se_8_no_url_leads_to_where_users_must_not_reach(
+    layout: Layout, web: Served, path: str, policy: fetch.Policy, expected: str
+) -> None:
+    for name, where in {
+        "/to-private": "http://10.1.2.3/image",
+        "/to-metadata": "http://169.254.169.254/latest",
+        "/to-file": "file:///etc/passwd",
+        "/round": web.url("/round"),
+    }.items():
+        web.answers[name] = (302, {"Location": where}, b"")
+    url = f"http://localhost:{web.port}/image" if path == "/to-loopback-name" else web.url(path)
+    assert refusal(Blobs(layout, lambda: policy), blob_spec(source=BlobSource(url=url))) == expected
+    assert is_empty(layout)
+
+
 def test_en_9_a_body_that_ends_early_is_transient(store: Blobs, layout: Layout, web: Served) -> None:
     web.answers["/short"] = (200, {"Content-Length": "5000"}, b"x" * 100)
     assert refusal(store, from_url(web, "/short")) == "fetch.short_body"

@@ -3,7 +3,9 @@
 import io
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,3 +140,55 @@ def test_se_9_the_size_that_a_foreign_image_claims_is_judged(store: Blobs, layou
 def test_se_9_a_program_that_is_alone_has_no_network() -> None:
     links = command.run(["cat", "/proc/net/dev"], timeout=10, alone=True).splitlines()[2:]
     assert [line.split(":")[0].strip() for line in links] == ["lo"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        ((-24, ""), "image.too_large"),
+        ((-25, ""), "image.too_large"),
+        ((1, "error while writing: No space left on device"), "disk.full"),
+        ((1, "Could not open: invalid"), "image.not_an_image"),
+    ],
+)
+def test_se_9_why_a_conversion_failed(
+    store: Blobs,
+    layout: Layout,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    complaint: str,
+    code: str,
+) -> None:
+    genuine = command.run
+
+    def failing(words: Sequence[str], **more: Any) -> str:
+        if "convert" in words:
+            raise command.CommandFailed("qemu-img", *failure)
+        return genuine(words, **more)
+
+    image = made(tmp_path, "vmdk")
+    monkeypatch.setattr(command, "run", failing)
+    with pytest.raises(Refused) as caught:
+        adopted(store, layout, image)
+    assert caught.value.code == code
+    assert list(layout.blobs.iterdir()) == []
+
+
+def test_a_program_that_broke_down_says_nothing_about_the_image(
+    store: Blobs, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown error ends nothing (EN-9): it is tried again, and the upload is still there."""
+    image = made(tmp_path, "vmdk")
+    genuine = command.run
+
+    def aborted(words: Sequence[str], **more: Any) -> str:
+        if "convert" in words:
+            raise command.CommandFailed("qemu-img", -6, "qemu_thread_create: Resource temporarily unavailable")
+        return genuine(words, **more)
+
+    monkeypatch.setattr(command, "run", aborted)
+    with pytest.raises(command.CommandFailed):
+        adopted(store, layout, image)
+    assert layout.upload(UPLOAD).read_bytes() == image
+    assert list(layout.blobs.iterdir()) == []

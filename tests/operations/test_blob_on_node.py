@@ -6,12 +6,13 @@ from nodeagent.host import Refused
 from nodeagent.wire import Outcome
 from sftasks import attachment, engine
 from sftasks.operation import Accepted
-from sftasks.operations import artifact_fetch
+from sftasks.operations import artifact_fetch, instance_create
 from sftasks.reconcilers import node_objects
 from sfweb.domain.specs import NewArtifact
 from sfweb.domain.transactions import durable
 from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation
 from tests.cluster import repeats_are_harmless
+from tests.factories import new_instance
 
 URL = "https://images.example.org/image.qcow2"
 
@@ -89,3 +90,22 @@ def test_a_copy_of_what_nobody_has_fails_with_a_reason_and_is_not_asked_for_each
     assert Operation.objects.get(pk=accepted.operation.pk).state == "failed"
     assert NodeObject.objects.exclude(error=None).count() == 1
     assert cluster.run(node_objects.run) == {"submitted": 0}
+
+
+def test_an_image_that_could_not_be_fetched_is_fetched_by_the_next_who_wants_it(make_bare):
+    """What never came is no version, and the artifact is whole again with the first that comes (AR-5)."""
+    cluster = make_bare()
+    url = "https://images.example.org/tiny.qcow2"
+    for node in cluster.nodes:
+        node.host.serve(url, Refused("fetch.not_found"))
+    cluster.ask(instance_create.request, cluster.caller, new_instance("one"))
+    cluster.settle()
+    artifact = Artifact.objects.get()
+    assert (artifact.state, artifact.versions.count()) == ("error", 0)
+    for node in cluster.nodes:
+        node.host.serve(url, b"there it is")
+    cluster.ask(instance_create.request, cluster.caller, new_instance("two"))
+    cluster.settle()
+    artifact.refresh_from_db()
+    assert (artifact.state, artifact.error_message, artifact.versions.get().blob.state) == ("created", None, "created")
+    assert cluster.findings() == []

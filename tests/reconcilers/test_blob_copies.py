@@ -141,3 +141,20 @@ def test_what_nothing_is_made_of_is_not_copied(stored):
     stored.settle()
     assert holders() == set()
     assert not BlobHash.objects.exists()
+
+
+def test_a_copy_on_a_cordoned_node_counts_and_is_copied_from(stored):
+    first, second = sorted(holders())
+    BlobLocation.objects.filter(node__name=second).delete()
+    NodeObject.objects.filter(node__name=second, object_type="blob").delete()
+    Node.objects.filter(name=first).update(cordoned=True)
+    Blob.objects.update(source_url="")
+    assert stored.run(blob_copies.run)["begun"] == 1
+    stored.settle()
+    assert len(holders()) == 2 and first in holders()
+
+
+def test_what_nobody_has_left_and_nobody_can_fetch_again_waits(stored):
+    Blob.objects.update(source_url="")
+    Node.objects.filter(name__in=holders()).update(state=State.MISSING, last_seen=FromNow(-3600))
+    assert stored.run(blob_copies.run) == {"wanted": 1, "short": 0, "begun": 0}

@@ -143,8 +143,8 @@ def host(libvirtd: Libvirtd, network: None, state: Path) -> Iterator[RealHost]:
 def image(host: RealHost, state: Path) -> Path:
     """The tiny guest image as a cached blob."""
     upload = state / "uploads" / UPLOAD
-    upload.write_bytes(guest_image.build(CACHE).read_bytes())
-    host.adopt_upload(UPLOAD, blob_spec(), RecordingCall())
+    size = upload.write_bytes(guest_image.build(CACHE).read_bytes())
+    host.adopt_upload(UPLOAD, size, blob_spec(), RecordingCall())
     return state / "blobs" / BLOB
 
 
