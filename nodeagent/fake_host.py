@@ -17,7 +17,17 @@ from typing import Any
 from nodeagent.fake_faults import Crash, Faults
 from nodeagent.fake_store import FakeStore
 from nodeagent.host import BlobFacts, Call, Capacity, DomainEvent, DomainState, HostInventory, Refused, Retry
-from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
+from nodeagent.specs import (
+    BlobSource,
+    BlobSpec,
+    ConfigDrive,
+    DiskSpec,
+    InstanceSpec,
+    InterfaceSpec,
+    NetworkSpec,
+    Power,
+    RouterSpec,
+)
 from nodeagent.wire import dump
 
 __all__ = ["Crash", "FakeHost"]
@@ -164,9 +174,37 @@ class FakeHost:
             if disk.blob is not None and disk.blob not in held["blobs"]:
                 raise Retry("blob.missing", f"blob {disk.blob} is not on this node")
             held["disks"].setdefault(instance, {})[disk.device] = disk.blob
+            held["sizes"].setdefault(instance, {})[disk.device] = disk.size_gb
             return "created"
 
         self._change("create_disk", f"{instance}/{disk.device}", act)
+
+    def disk_sizes(self, instance: str) -> Mapping[str, int]:
+        """{device: GiB}, for tests."""
+        with self._held("disk_sizes") as held:
+            return dict(held["sizes"].get(instance, {}))
+
+    def grow_disk(self, instance: str, disk: DiskSpec) -> str:
+        def act(held: dict[str, Any]) -> str:
+            if held["sizes"][instance][disk.device] >= disk.size_gb:
+                return "unchanged"
+            held["sizes"][instance][disk.device] = disk.size_gb
+            return "repaired"
+
+        return self._change("grow_disk", f"{instance}/{disk.device}", act)
+
+    def remove_disk(self, instance: str, device: str) -> str:
+        def act(held: dict[str, Any]) -> str:
+            if device in held["domains"].get(instance, {}).get("disks", ()):
+                raise RuntimeError(f"{device} is in use by the domain of {instance}")
+            held["sizes"].get(instance, {}).pop(device, None)
+            found = held["disks"].get(instance, {})
+            if device not in found:
+                return "unchanged"
+            del found[device]
+            return "removed"
+
+        return self._change("remove_disk", f"{instance}/{device}", act)
 
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
         self._put("write_config_drive", "config_drives", spec.instance, drive.hostname)
@@ -177,15 +215,19 @@ class FakeHost:
 
     def remove_instance_files(self, instance: str) -> str:
         def act(held: dict[str, Any]) -> str:
-            dropped = [held[part].pop(instance, None) for part in ("disks", "config_drives")]
-            return "unchanged" if dropped == [None, None] else "removed"
+            dropped = [held[part].pop(instance, None) for part in ("disks", "sizes", "config_drives")]
+            return "unchanged" if dropped == [None] * 3 else "removed"
 
         return self._change("remove_instance_files", instance, act)
 
     def domain(self, instance: str) -> DomainState | None:
         with self._held("domain") as held:
             found = held["domains"].get(instance)
-        return DomainState(power=found["power"], digest=found["digest"]) if found else None
+        if found is None:
+            return None
+        return DomainState(
+            power=found["power"], digest=found["digest"], disks=tuple(found["disks"]), macs=tuple(found["macs"])
+        )
 
     def start_domain(self, spec: InstanceSpec, digest: str) -> None:
         power = Power.PAUSED if spec.power == Power.PAUSED else Power.ON
@@ -195,7 +237,13 @@ class FakeHost:
             if spec.instance in held["domains"]:
                 raise RuntimeError(f"domain {spec.instance} is there already")
             self._require_free_ports(held, ports)
-            held["domains"][spec.instance] = {"power": power, "digest": digest, "ports": ports}
+            held["domains"][spec.instance] = {
+                "power": power,
+                "digest": digest,
+                "ports": ports,
+                "disks": [disk.device for disk in spec.disks],
+                "macs": [card.mac for card in spec.interfaces],
+            }
             return "created"
 
         self._change("start_domain", spec.instance, act)
@@ -212,6 +260,36 @@ class FakeHost:
         if change == "removed":
             self._events.put(DomainEvent(instance=instance, cause="cut"))
         return change
+
+    def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
+        self._plug("attach_interface", instance, "macs", interface.mac)
+
+    def detach_interface(self, instance: str, mac: str) -> None:
+        self._unplug("detach_interface", instance, "macs", mac)
+
+    def attach_disk(self, instance: str, disk: DiskSpec) -> None:
+        self._plug("attach_disk", instance, "disks", disk.device)
+
+    def detach_disk(self, instance: str, device: str) -> None:
+        self._unplug("detach_disk", instance, "disks", device)
+
+    def _plug(self, verb: str, instance: str, part: str, name: str) -> None:
+        def act(held: dict[str, Any]) -> str:
+            if name in held["domains"][instance][part]:
+                raise RuntimeError(f"{name} is in the domain of {instance} already")
+            held["domains"][instance][part].append(name)
+            return "repaired"
+
+        self._change(verb, f"{instance}/{name}", act)
+
+    def _unplug(self, verb: str, instance: str, part: str, name: str) -> None:
+        def act(held: dict[str, Any]) -> str:
+            if held["domains"][instance]["power"] == Power.PAUSED:
+                raise Retry("device.busy", f"the guest of {instance} is paused and lets go of nothing")
+            held["domains"][instance][part].remove(name)
+            return "repaired"
+
+        self._change(verb, f"{instance}/{name}", act)
 
     def suspend_domain(self, instance: str) -> None:
         self._set_power("suspend_domain", instance, Power.PAUSED, "paused")

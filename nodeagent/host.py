@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, RouterSpec
+from nodeagent.specs import (
+    BlobSource,
+    BlobSpec,
+    ConfigDrive,
+    DiskSpec,
+    InstanceSpec,
+    InterfaceSpec,
+    NetworkSpec,
+    RouterSpec,
+)
 
 
 class Refused(Exception):
@@ -44,10 +53,15 @@ class BlobFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class DomainState:
-    """A running or paused domain. `digest` is that of the spec it was started from (power left out)."""
+    """A running or paused domain. `digest` is of what can only change by a new start (`ensure_instance.spec_digest`).
+
+    disks  device names of the disks that it has now, without the config drive; `macs` those of its network cards
+    """
 
     power: str
     digest: str
+    disks: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +140,12 @@ class Host(Protocol):
 
     def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None: ...
 
+    def grow_disk(self, instance: str, disk: DiskSpec) -> str:
+        """Make an existing disk at least `size_gb` large, under a running guest too. It never gets smaller."""
+
+    def remove_disk(self, instance: str, device: str) -> str:
+        """Take the disk's file away; no domain may have it."""
+
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None: ...
 
     def has_config_drive(self, instance: str) -> bool: ...
@@ -139,6 +159,17 @@ class Host(Protocol):
 
     def stop_domain(self, instance: str) -> str:
         """Power cut."""
+
+    def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
+        """Give the running domain one more network card."""
+
+    def detach_interface(self, instance: str, mac: str) -> None:
+        """Take a card out of the running domain. Retry("device.busy") while the guest has not let go of it."""
+
+    def attach_disk(self, instance: str, disk: DiskSpec) -> None: ...
+
+    def detach_disk(self, instance: str, device: str) -> None:
+        """As `detach_interface`."""
 
     def suspend_domain(self, instance: str) -> None: ...
 

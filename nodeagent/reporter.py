@@ -46,12 +46,15 @@ class Net(Protocol):
 
 @dataclass
 class Findings:
-    """What duties have found since the last answered report; `again` names duties that are due whatever their period."""
+    """What duties have found since the last answered report; `again` names duties that are due whatever their period.
+
+    powered_off  {instance: generation of the wish that the node had applied when the guest shut itself down}
+    """
 
     again: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: Inventory | None = None
-    powered_off: set[str] = field(default_factory=set)
+    powered_off: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ class Reporter:
 
     def report(self) -> bool:
         """Send one report and follow its answer; False when nobody answered."""
-        findings, powered_off = self._findings, tuple(self._findings.powered_off)
+        findings, powered_off = self._findings, dict(self._findings.powered_off)
         inventory = findings.inventory
         report = Report(
             incarnation=self._journal.incarnation,
@@ -164,7 +167,8 @@ class Reporter:
             self._facts_sent = {}
             return False
         self._follow(answer, sent_at)
-        findings.powered_off -= set(powered_off)
+        for told in powered_off.items() & findings.powered_off.items():
+            del findings.powered_off[told[0]]
         if findings.inventory is inventory:
             findings.inventory = None
         return True

@@ -230,7 +230,7 @@ class Report:
     events: tuple[NodeEvent, ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     inventory: Inventory | None = None
-    power_off_by_guest: tuple[str, ...] = ()
+    power_off_by_guest: dict[str, Any] = dataclasses.field(default_factory=dict)
     mesh: str = ""
 
 

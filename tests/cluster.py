@@ -125,7 +125,7 @@ class FakeNode:
                     "mesh_address": self.address,
                 },
                 inventory=self.findings.inventory,
-                power_off_by_guest=tuple(self.findings.powered_off),
+                power_off_by_guest=dict(self.findings.powered_off),
             ),
         )
         self.findings.inventory = None

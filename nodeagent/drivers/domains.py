@@ -112,14 +112,14 @@ class Domains:
         return self._call(instance, act)
 
     def suspend(self, instance: str) -> None:
-        self._on(instance, lambda domain: domain.suspend())
+        self.on(instance, lambda domain: domain.suspend())
 
     def resume(self, instance: str) -> None:
-        self._on(instance, lambda domain: domain.resume())
+        self.on(instance, lambda domain: domain.resume())
 
     def reboot(self, instance: str, hard: bool) -> None:
         """Reset, or press the power button: the guest decides whether and when it comes back."""
-        self._on(instance, lambda domain: domain.reset(0) if hard else domain.reboot(libvirt.VIR_DOMAIN_REBOOT_DEFAULT))
+        self.on(instance, lambda domain: domain.reset(0) if hard else domain.reboot(libvirt.VIR_DOMAIN_REBOOT_DEFAULT))
 
     def open_graphics(self, instance: str, seconds: int) -> GraphicsAccess:
         """Give the graphics a new password that is valid that long (SE-15)."""
@@ -140,7 +140,7 @@ class Domains:
                 seconds=seconds,
             )
 
-        return self._on(instance, act)
+        return self.on(instance, act)
 
     def has_spice(self, virtualisation: str) -> bool:
         """Whether QEMU here can show a guest by SPICE; `virtualisation` is kvm or qemu."""
@@ -152,7 +152,9 @@ class Domains:
 
         return self._deadlines.run("libvirt", START_SECONDS, lambda: self._translated(read))
 
-    def _on(self, instance: str, act: Callable[[Any], T]) -> T:
+    def on(self, instance: str, act: Callable[[Any], T]) -> T:
+        """Do something with the domain, within one call's time. Raises Retry("domain.missing") when it has just gone."""
+
         def work() -> T:
             domain = self._find(instance)
             if domain is None:
@@ -227,7 +229,13 @@ def _state(domain: Any) -> DomainState:
     state, _ = domain.state()
     paused = state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
     power = Power.PAUSED if paused else Power.ON
-    return DomainState(power=str(power), digest=domain_xml.digest_in(domain.XMLDesc(0)) or "")
+    document = ElementTree.fromstring(domain.XMLDesc(0))
+    return DomainState(
+        power=str(power),
+        digest=domain_xml.digest_in(document) or "",
+        disks=domain_xml.disks_in(document),
+        macs=domain_xml.macs_in(document),
+    )
 
 
 @contextlib.contextmanager

@@ -5,22 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sftasks import attachment, engine, wishes
+from sftasks import attachment, devices, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
-from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
+from sfweb.domain import artifact_refs, placement, ports
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.rows import insert
-from sfweb.domain.specs import NewDisk, NewInstance, NewInterface
+from sfweb.domain.specs import NewDisk, NewInstance
 from sfweb.domain.transactions import durable
-from sfweb.errors import Conflict, NotFound, NotReady
+from sfweb.errors import NotFound
 from sfweb.models import (
-    AddressKind,
     Blob,
     Disk,
     Instance,
-    Interface,
     Metadata,
     Namespace,
     Network,
@@ -28,10 +26,6 @@ from sfweb.models import (
 )
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
-
-BUS_LETTERS = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "nvme": "nvme"}
-CONFIG_DRIVE_INDEX = 1
-"""With a config drive the second disk device is the drive's own, so a second data disk is the third (vdc)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +61,7 @@ def _request(caller: Caller, wanted: NewInstance, identity: UUID) -> Accepted:
     instance = _write_instance(wanted, chosen, identity, offer.node)
     placement.record(instance, room)
     _write_disks(instance, wanted.disks, chosen.blobs)
-    _write_interfaces(instance, wanted.interfaces, chosen.networks)
+    devices.write_interfaces(instance, wanted.interfaces, chosen.networks)
     wishes.want_new(offer.node, "instance", identity)
     engine.depend(operation, _bring_shared(instance, chosen, networks, caller))
     return Accepted(instance, operation)
@@ -80,22 +74,12 @@ def _choose(caller: Caller, wanted: NewInstance) -> _Chosen:
     owner = Caller(namespace=namespace.name, namespace_uuid=namespace.pk)
     networks = tuple(find_network(owner, card.network, namespace.name) for card in wanted.interfaces)
     for network in networks:
-        _require_usable(network)
+        devices.require_usable(network)
     return _Chosen(namespace=namespace, blobs=blobs, networks=networks)
 
 
-def _require_usable(network: Network) -> None:
-    if network.state == State.INITIAL:
-        raise NotReady(f"network {network.name} is not ready yet")
-    if network.state != State.CREATED:
-        raise NotFound(f"network not found: {network.name} is {network.state}")
-
-
 def _room(wanted: NewInstance, chosen: _Chosen) -> placement.Room:
-    sizes = [
-        disk.size_gb or (-(-(blob.virtual_size or 1) // 2**30) if blob else 1)
-        for disk, blob in zip(wanted.disks, chosen.blobs, strict=True)
-    ]
+    sizes = [devices.room_gb(disk, blob) for disk, blob in zip(wanted.disks, chosen.blobs, strict=True)]
     return placement.Room(cpus=wanted.cpus, memory_mb=wanted.memory_mb, disk_gb=sum(sizes))
 
 
@@ -111,7 +95,7 @@ def _lock_parents(chosen: _Chosen) -> list[Network]:
     wanted = {network.pk for network in chosen.networks}
     networks = list(Network.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
     for network in networks:
-        _require_usable(network)
+        devices.require_usable(network)
     namespace = Namespace.objects.select_for_update().get(pk=chosen.namespace.pk)
     if namespace.state != State.CREATED:
         raise NotFound(f"namespace not found: {namespace.name}")
@@ -155,64 +139,21 @@ def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: 
 def _write_disks(instance: Instance, disks: Sequence[NewDisk], blobs: Sequence[Blob | None]) -> None:
     rows = []
     for number, (disk, blob) in enumerate(zip(disks, blobs, strict=True)):
-        index = number + 1 if instance.config_drive and number >= CONFIG_DRIVE_INDEX else number
+        index = number + 1 if instance.config_drive and number >= devices.CONFIG_DRIVE_INDEX else number
         rows.append(
             Disk(
                 instance=instance,
                 position=number,
-                device=device_name(disk.bus, index),
+                device=devices.device_name(disk.bus, index),
                 bus=disk.bus,
                 kind=disk.kind,
                 size_gb=disk.size_gb,
+                room_gb=devices.room_gb(disk, blob),
                 base=disk.base,
                 blob=blob,
             )
         )
     insert(rows)
-
-
-def device_name(bus: str, index: int) -> str:
-    """vda, vdb, … or sda, …; NVMe disks have numbers."""
-    return f"nvme{index}n1" if bus == "nvme" else f"{BUS_LETTERS[bus]}{chr(ord('a') + index)}"
-
-
-def _write_interfaces(instance: Instance, cards: Sequence[NewInterface], networks: Sequence[Network]) -> None:
-    rows = []
-    for order, (card, network) in enumerate(zip(cards, networks, strict=True)):
-        identity = uuid.uuid4()
-        mac = _take_mac(card, identity)
-        address = _take_address(card, network, identity)
-        rows.append(
-            Interface(
-                uuid=identity,
-                network=network,
-                instance=instance,
-                mac=mac,
-                address=address,
-                order=order,
-                model=card.model,
-            )
-        )
-    insert(rows)
-
-
-def _take_mac(card: NewInterface, interface: UUID) -> str:
-    if card.mac is None:
-        return allocator.mac_text(allocator.allocate("mac", "interface", interface))
-    try:
-        return allocator.mac_text(
-            allocator.allocate("mac", "interface", interface, value=allocator.mac_value(card.mac))
-        )
-    except Conflict:
-        raise Conflict(f"MAC address {card.mac} is in use", code="mac.in_use") from None
-
-
-def _take_address(card: NewInterface, network: Network, interface: UUID) -> str | None:
-    if card.no_address:
-        return None
-    if card.address is not None:
-        return ipam.reserve_fixed(network, card.address, AddressKind.INSTANCE, "interface", interface)
-    return ipam.reserve_random(network, AddressKind.INSTANCE, "interface", interface)
 
 
 def _bring_shared(instance: Instance, chosen: _Chosen, networks: Sequence[Network], caller: Caller) -> list[Operation]:

@@ -87,7 +87,7 @@ def _disks(row: Instance) -> list[DiskSpec]:
             size_gb=disk.size_gb,
             blob=str(disk.blob_id) if disk.blob_id else None,
         )
-        for disk in row.disks.order_by("position")
+        for disk in row.disks.exclude(state=State.DELETE_WAIT).order_by("position")
     ]
 
 

@@ -10,7 +10,7 @@ CAPABILITIES = {
     "blobs": ("blob-data-limit", "blob-events", "blob-metadata", "blob-search-by-hash", "blob-single-checksum"),
     "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),
     "events": ("events-by-type",),
-    "instances": ("get-instance-namespace",),
+    "instances": ("get-instance-namespace", "hot-plug-interface"),
     "interfaces": ("interface-metadata",),
     "networks": ("get-network-namespace", "list-addresses", "network-delete-async", "provide-dns"),
     "nodes": ("node-get", "node-metadata"),

@@ -4,6 +4,7 @@ from django.urls import URLPattern, path
 
 from sfweb.api import artifacts as art
 from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, tokens, uploads
+from sfweb.api import instance_changes as changes
 from sfweb.api import namespaces as ns
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
@@ -20,7 +21,9 @@ urlpatterns: list[URLPattern] = [
     path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),
     path("instances", instances.Instances.as_view()),
     path("instances/<str:ref>", instances.InstanceDetail.as_view()),
-    path("instances/<str:ref>/interfaces", instances.InstanceInterfaces.as_view()),
+    path("instances/<str:ref>/interfaces", changes.InstanceInterfaces.as_view()),
+    path("instances/<str:ref>/disks", changes.InstanceDisks.as_view()),
+    path("instances/<str:ref>/disks/<str:device>", changes.InstanceDisk.as_view()),
     path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
     path("instances/<str:ref>/console", consoles.ConsoleTickets.as_view()),
     *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),

@@ -16,10 +16,12 @@ from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import find_namespace, find_node
 from sfweb.domain.metadata import check_all
 from sfweb.domain.names import check_hostname
-from sfweb.domain.specs import NewDisk, NewInstance, NewInterface
+from sfweb.domain.specs import InstanceChange, NewDisk, NewInstance, NewInterface
 from sfweb.errors import Invalid
 
 BUSES = ("virtio", "scsi", "sata", "usb", "nvme")
+HOT_BUSES = ("virtio", "scsi")
+"""On these a disk comes and goes while the guest runs."""
 DISK_KINDS = ("disk", "cdrom")
 CONFIG_DRIVES = {"openstack-disk": True, "none": False}
 CHANNELS = ("sf-agent", "sf-agent2")
@@ -71,27 +73,28 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
 
 
 def new_disks(wanted: Iterable[Mapping[str, Any]], fetch_allow: Iterable[str]) -> tuple[NewDisk, ...]:
-    disks = tuple(_new_disk(number, disk, fetch_allow) for number, disk in enumerate(wanted))
+    disks = tuple(new_disk(disk, fetch_allow, f"disk.{number}.") for number, disk in enumerate(wanted))
     if not 0 < len(disks) <= MAX_DISKS:
         raise Invalid(f"disk: an instance has 1 to {MAX_DISKS} disks")
     return disks
 
 
-def _new_disk(number: int, wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> NewDisk:
+def new_disk(wanted: Mapping[str, Any], fetch_allow: Iterable[str], where: str = "") -> NewDisk:
+    """One disk that is asked for; `where` is what its parameters' names begin with in an error."""
     bus, kind = wanted.get("bus", "virtio"), wanted.get("type", "disk")
     if bus not in BUSES:
-        raise Invalid(f"disk.{number}.bus: must be one of {', '.join(BUSES)}")
+        raise Invalid(f"{where}bus: must be one of {', '.join(BUSES)}")
     if kind not in DISK_KINDS:
-        raise Invalid(f"disk.{number}.type: must be one of {', '.join(DISK_KINDS)}")
+        raise Invalid(f"{where}type: must be one of {', '.join(DISK_KINDS)}")
     base, size = wanted.get("base"), wanted.get("size", 0)
     if base in ("", "none"):
         base = None
     if base is None and not size:
-        raise Invalid(f"disk.{number}.size: a disk without a base needs a size")
+        raise Invalid(f"{where}size: a disk without a base needs a size")
     if base is not None and not base.startswith(LOCAL_BASES):
         if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-            raise Invalid(f"disk.{number}.base: {base} is neither an artifact nor an http or https URL")
-        check_image_url(base, fetch_allow, f"disk.{number}.base")
+            raise Invalid(f"{where}base: {base} is neither an artifact nor an http or https URL")
+        check_image_url(base, fetch_allow, f"{where}base")
     return NewDisk(size_gb=size, base=base, bus=bus, kind=kind)
 
 
@@ -124,6 +127,18 @@ def new_interface(wanted: Mapping[str, Any], where: str = "network") -> NewInter
         model=model,
         floating=wanted.get("float", False),
     )
+
+
+def instance_change(wanted: Mapping[str, Any]) -> InstanceChange:
+    """The checked change of an instance that is there. Raises Invalid."""
+    if not wanted:
+        raise Invalid("body: says nothing that could change: name, cpus, memory, disk")
+    if "name" in wanted:
+        check_hostname(wanted["name"])
+    disks = tuple((disk["device"], disk["size"]) for disk in wanted.get("disk", ()))
+    if len({device for device, _ in disks}) != len(disks):
+        raise Invalid("disk: a device is named twice")
+    return InstanceChange(name=wanted.get("name"), cpus=wanted.get("cpus"), memory_mb=wanted.get("memory"), disks=disks)
 
 
 def new_video(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from sfweb.models import (
     NodeCredential,
     Operation,
     OperationTarget,
+    PlacementReservation,
     Trust,
     Upload,
 )
@@ -175,6 +176,7 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
     Disk.objects.create(
         instance=row, position=0, device="vda", bus="virtio", kind="disk", size_gb=8, base="label:x", blob=blob
     )
+    PlacementReservation.objects.create(instance=row, node=node, cpus=1, memory_mb=256, disk_gb=8, state="consumed")
     Metadata.objects.create(object_type="instance", object_uuid=row.uuid, key="a", value="b")
     return row
 

@@ -38,8 +38,8 @@ def test_identity_size_and_digest() -> None:
     root = rendered(instance_spec(cpus=3, memory_mb=512))
     assert [root.findtext(tag) for tag in ("uuid", "memory", "vcpu")] == [INSTANCE, "512", "3"]
     text = domain_xml.render(instance_spec(), "the digest", AROUND)
-    assert domain_xml.digest_in(text) == "the digest"
-    assert domain_xml.digest_in("<domain><name>stranger</name></domain>") is None
+    assert domain_xml.digest_in(ElementTree.fromstring(text)) == "the digest"
+    assert domain_xml.digest_in(ElementTree.fromstring("<domain><name>stranger</name></domain>")) is None
 
 
 def test_translation_and_kvm_differ_in_type_and_processor() -> None:

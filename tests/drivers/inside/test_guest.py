@@ -57,6 +57,14 @@ def running(connection: libvirt.virConnect) -> ElementTree.Element:
     return ElementTree.fromstring(connection.lookupByUUIDString(INSTANCE).XMLDesc(0))
 
 
+def inside(serial: GuestConsole, command: str, seconds: float) -> None:
+    """Wait until a command in the guest succeeds."""
+    end = time.monotonic() + seconds
+    while (answer := serial.run(command))[0] != 0:
+        assert time.monotonic() < end, f"{command}: {answer}"
+        time.sleep(0.5)
+
+
 def console() -> GuestConsole:
     return GuestConsole((domain_xml.LOOPBACK, SPEC.console_port))
 
@@ -115,6 +123,47 @@ def test_a_repeat_is_harmless(host: RealHost, connection: libvirt.virConnect) ->
     identifier = connection.lookupByUUIDString(INSTANCE).ID()
     assert [ensure(host).change for _ in range(3)] == ["unchanged"] * 3
     assert connection.lookupByUUIDString(INSTANCE).ID() == identifier
+
+
+MORE = replace(
+    SPEC,
+    disks=(
+        *SPEC.disks,
+        disk_spec(device="vdd", blob=None, size_gb=1),
+        disk_spec(device="sde", bus="scsi", blob=None, size_gb=1),
+    ),
+    interfaces=(*SPEC.interfaces, interface_spec(mac="02:00:00:00:00:02", address=None, dhcp=False)),
+)
+
+
+def test_ni_4_a_running_guest_gets_a_card_and_disks(host: RealHost, connection: libvirt.virConnect) -> None:
+    identifier = connection.lookupByUUIDString(INSTANCE).ID()
+    result = ensure(host, MORE)
+    assert (result.change, result.facts["restart_needed"]) == ("repaired", False)
+    with console() as serial:
+        inside(serial, "grep -l 02:00:00:00:00:02 /sys/class/net/*/address", 30)
+        inside(serial, "test -e /sys/block/vdd", 30)
+    assert running(connection).find("devices/controller[@type='scsi'][@model='virtio-scsi']") is not None
+    assert ensure(host, MORE).change == "unchanged"
+    assert connection.lookupByUUIDString(INSTANCE).ID() == identifier
+
+
+def test_a_disk_of_a_running_guest_grows(host: RealHost) -> None:
+    bigger = replace(MORE, disks=(*MORE.disks[:2], replace(MORE.disks[2], size_gb=2), *MORE.disks[3:]))
+    assert [ensure(host, bigger).change for _ in range(2)] == ["repaired", "unchanged"]
+    with console() as serial:
+        inside(serial, f"grep -q {2**31 // 512} /sys/block/vdd/size", 20)
+
+
+def test_ni_6_a_running_guest_lets_go_of_them(host: RealHost, state: Path) -> None:
+    assert ensure(host).change == "repaired"
+    with console() as serial:
+        inside(serial, "! grep -q 02:00:00:00:00:02 /sys/class/net/*/address", 30)
+        inside(serial, "! test -e /sys/block/vdd", 30)
+    assert sorted(path.name for path in (state / "instances" / INSTANCE).glob("*.qcow2")) == ["vda.qcow2", "vdc.qcow2"]
+    domain = host.domain(INSTANCE)
+    assert domain is not None and (domain.disks, domain.macs) == (("vda", "vdc"), ("02:00:00:00:00:01",))
+    assert ensure(host).change == "unchanged"
 
 
 def test_it_is_observed(host: RealHost) -> None:
