@@ -55,6 +55,7 @@ class Findings:
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: Inventory | None = None
     powered_off: dict[str, int] = field(default_factory=dict)
+    disk_errors: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,7 @@ class Reporter:
     def report(self) -> bool:
         """Send one report and follow its answer; False when nobody answered."""
         findings, powered_off = self._findings, dict(self._findings.powered_off)
-        inventory = findings.inventory
+        inventory, disk_errors = findings.inventory, tuple(findings.disk_errors)
         report = Report(
             incarnation=self._journal.incarnation,
             clock=time.time(),
@@ -156,6 +157,7 @@ class Reporter:
             facts=self._facts_to_send(),
             inventory=inventory,
             power_off_by_guest=powered_off,
+            disk_errors=disk_errors,
             mesh=self._mesh,
         )
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -169,6 +171,7 @@ class Reporter:
         self._follow(answer, sent_at)
         for told in powered_off.items() & findings.powered_off.items():
             del findings.powered_off[told[0]]
+        findings.disk_errors -= set(disk_errors)
         if findings.inventory is inventory:
             findings.inventory = None
         return True

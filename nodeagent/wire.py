@@ -231,6 +231,7 @@ class Report:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     inventory: Inventory | None = None
     power_off_by_guest: dict[str, Any] = dataclasses.field(default_factory=dict)
+    disk_errors: tuple[str, ...] = ()
     mesh: str = ""
 
 

@@ -29,6 +29,7 @@ RECONCILERS: Mapping[str, float] = {
     "pool_allocations": 60,
     "broker_users": 60,
     "hard_deletes": 300,
+    "screenshots": 300,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

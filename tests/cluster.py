@@ -126,10 +126,12 @@ class FakeNode:
                 },
                 inventory=self.findings.inventory,
                 power_off_by_guest=dict(self.findings.powered_off),
+                disk_errors=tuple(self.findings.disk_errors),
             ),
         )
         self.findings.inventory = None
         self.findings.powered_off.clear()
+        self.findings.disk_errors.clear()
         self.take(answer)
         return answer
 

@@ -19,13 +19,15 @@ import libvirt
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.deadline import Deadlines
 from nodeagent.drivers.domain_events import Lifecycle, start_event_loop
-from nodeagent.host import DomainEvent, DomainState, Retry
+from nodeagent.host import DomainEvent, DomainState, Refused, Retry
 from nodeagent.specs import Power
 
 T = TypeVar("T")
 CALL_SECONDS = 20.0
 # The first start after libvirtd came up waits until it has asked QEMU for its features.
 START_SECONDS = 90.0
+SCREEN_CHUNK = 2**18
+SCREEN_BYTES = 2**28
 _GONE = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
 _LOST = frozenset({libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT})
 
@@ -139,6 +141,26 @@ class Domains:
                 password=password,
                 seconds=seconds,
             )
+
+        return self.on(instance, act)
+
+    def screen(self, instance: str) -> bytes:
+        """The picture that its first screen shows, in the format that QEMU gives. Refused("screen.none") without one."""
+
+        def act(domain: Any) -> bytes:
+            stream = self._open().newStream(0)
+            try:
+                domain.screenshot(stream, 0, 0)
+            except libvirt.libvirtError as error:
+                raise Refused("screen.none", str(error)) from error
+            picture = bytearray()
+            while chunk := stream.recv(SCREEN_CHUNK):
+                picture += chunk
+                if len(picture) > SCREEN_BYTES:
+                    stream.abort()
+                    raise Refused("screen.none", f"the picture has more than {SCREEN_BYTES} bytes")
+            stream.finish()
+            return bytes(picture)
 
         return self.on(instance, act)
 

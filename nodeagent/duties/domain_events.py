@@ -2,7 +2,7 @@
 
 A guest that shut itself down tells its owner's wish, as of the wish that the node had followed then: what the owner asked
 for since is newer and stands. One that crashed is shown by a fresh inventory in the same report, so
-that it is started again at once.
+that it is started again at once. One that a failing disk has paused stays as it is.
 """
 
 import queue
@@ -21,6 +21,8 @@ def run(around: Surroundings) -> None:
             return
         if event.cause == "guest":
             _note_shutdown(around, event)
+        elif event.cause == "disk_error":
+            around.findings.disk_errors.add(event.instance)
         elif event.cause == "crashed":
             around.notice("status", "guest crashed", "instance", event.instance)
             around.findings.again.add("inventory")

@@ -32,6 +32,7 @@ PAGES = {
     models.ArtifactVersion: storage.VersionPage,
     models.Blob: storage.BlobPage,
     models.BlobLocation: storage.LocationPage,
+    models.Screenshot: storage.ScreenshotPage,
     models.Upload: storage.UploadPage,
     models.Node: cluster.NodePage,
     models.NodeCapacity: cluster.CapacityPage,

@@ -30,6 +30,12 @@ class LocationPage(ReadOnlyPage):
     list_select_related = ("blob", "node")
 
 
+class ScreenshotPage(ReadOnlyPage):
+    list_display = ("blob", "instance", "created_at")
+    search_fields = ("blob__uuid", "instance__name", "instance__uuid")
+    list_select_related = ("blob", "instance")
+
+
 class UploadPage(ReadOnlyPage):
     list_display = ("uuid", "namespace", "node", "state", "size", "created_at")
     list_filter = ("state",)

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path
 
 from sfweb.api import artifacts as art
-from sfweb.api import blobs, consoles, instances, interfaces, networks, nodes, operations, tokens, uploads
+from sfweb.api import blobs, consoles, graphics, instances, interfaces, networks, nodes, operations, tokens, uploads
 from sfweb.api import instance_changes as changes
 from sfweb.api import namespaces as ns
 from sfweb.api.events import EVENT_OWNERS, Events
@@ -26,6 +26,10 @@ urlpatterns: list[URLPattern] = [
     path("instances/<str:ref>/disks/<str:device>", changes.InstanceDisk.as_view()),
     path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
     path("instances/<str:ref>/console", consoles.ConsoleTickets.as_view()),
+    path("instances/<str:ref>/vdiconsolehelper", graphics.ViewerFile.as_view()),
+    path("instances/<str:ref>/vdiconsoleproxy", graphics.ViewerAddress.as_view()),
+    path("instances/<str:ref>/screenshot", graphics.Screenshots.as_view()),
+    path("screens/<str:ticket>", graphics.ViewerFileOnce.as_view()),
     *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),
     path("networks", networks.Networks.as_view()),
     path("networks/<str:ref>", networks.NetworkDetail.as_view()),

@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from sfweb.domain.callers import Caller, is_trusted_by
 from sfweb.errors import Invalid, NotFound
-from sfweb.models import Artifact, Blob, Instance, Interface, Namespace, Network, Node, Operation, Upload
+from sfweb.models import Artifact, Blob, Instance, Interface, Namespace, Network, Node, Operation, Screenshot, Upload
 from sfweb.models.network import FLOATING
 from sfweb.models.state import State
 
@@ -95,6 +95,8 @@ def may_read_blob(caller: Caller, blob: Blob) -> bool:
     if caller.is_system:
         return True
     if visible_artifacts(caller).filter(versions__blob=blob).exists():
+        return True
+    if Screenshot.objects.filter(blob=blob, instance__namespace__name=caller.namespace).exists():
         return True
     return (
         Instance.objects.filter(namespace__name=caller.namespace, disks__blob=blob)

@@ -4,7 +4,7 @@ from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
 from sfweb.models.artifact import Artifact, ArtifactKind, ArtifactVersion
 from sfweb.models.blob import Blob, BlobLocation, Upload
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
-from sfweb.models.console import ConsoleTicket
+from sfweb.models.console import ConsoleTicket, Screenshot
 from sfweb.models.event import Event, EventObject
 from sfweb.models.instance import Disk, Instance, PlacementReservation
 from sfweb.models.namespace import Key, Namespace, Trust
@@ -57,6 +57,7 @@ __all__ = [
     "PlacementReservation",
     "PoolAllocation",
     "SchemaVersion",
+    "Screenshot",
     "Step",
     "Trust",
     "Upload",

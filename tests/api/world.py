@@ -170,6 +170,8 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
         cpus=1,
         memory_mb=256,
         observed_power="on",
+        console_port=30001,
+        vdi_port=30002,
         video={"model": "cirrus", "memory": 16384, "vdi": "spice"},
         side_channels=["sf-agent", "sf-agent2"],
     )

@@ -9,7 +9,7 @@ from sftasks.operations import instance_power, interface_plug
 from sftasks.reconcilers import node_objects
 from sfweb.domain.specs import NewInterface
 from sfweb.errors import Conflict, NotReady
-from sfweb.models import Instance, Operation
+from sfweb.models import Event, EventObject, Instance, Operation
 from tests.cluster import repeats_are_harmless, unwinds_from_every_step
 
 
@@ -142,6 +142,26 @@ def test_pw_1_a_guest_that_runs_again_has_not_shut_down(guest):
     guest.home.host.events.put(DomainEvent(instance=str(guest.instance.pk), cause="guest"))
     notice(guest)
     assert guest.home.findings.powered_off == {}
+
+
+def test_pw_2_a_guest_whose_disk_failed_stays_paused_in_error_and_is_kept(guest):
+    identity = str(guest.instance.pk)
+    guest.home.host.suspend_domain(identity)
+    while not guest.home.host.events.empty():
+        guest.home.host.events.get()
+    guest.home.host.events.put(DomainEvent(instance=identity, cause="disk_error"))
+    notice(guest)
+    for _ in range(3):
+        guest.run(guest.home.report, with_inventory=True)
+        guest.run(node_objects.run)
+        guest.settle()
+    row = Instance.objects.get(pk=guest.instance.pk)
+    assert (row.state, row.observed_power) == ("error", "paused")
+    assert "disk failed on node" in row.error_message
+    told = EventObject.objects.filter(object_uuid=row.pk).values_list("event_uuid", flat=True)
+    assert Event.objects.filter(message=row.error_message, pk__in=list(told)).count() == 1
+    assert guest.home.host.domain(identity).power == "paused"
+    assert set(guest.home.host.disks(identity)) == {"vda"}
 
 
 def test_en_1_a_wish_that_is_refused_is_put_back(guest):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from nodeagent.action import Result
 from nodeagent.actions import ensure_instance, observe_instance, reboot_instance, remove_blob, remove_instance
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.domains import Domains
+from nodeagent.drivers.graphics import Graphics
+from nodeagent.drivers.layout import Layout
 from nodeagent.drivers.real_host import RealHost
 from nodeagent.host import Refused, Retry
 from nodeagent.specs import ConfigDrive, InstanceSpec, Power
@@ -196,6 +199,20 @@ def test_se_15_a_graphics_password_is_given_for_a_while(host: RealHost, connecti
     graphics = ElementTree.fromstring(document).find("devices/graphics")
     assert graphics is not None and graphics.get("passwd") == access.password
     assert str(graphics.get("passwdValidTo")) >= time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 240))
+
+
+def test_its_screen_is_a_picture(host: RealHost, state: Path) -> None:
+    blob = str(uuid.uuid4())
+    screens = Graphics(host._config, Layout(state))
+    facts = screens.keep_picture(INSTANCE, blob)
+    picture = (state / "blobs" / blob).read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) == facts["size"]
+    assert screens.keep_picture(INSTANCE, blob) == facts
+    opened = screens.open(INSTANCE, 300)
+    assert (opened["protocol"], opened["port"], len(opened["password"])) == ("spice", SPEC.vdi_port, 8)
+    assert host.remove_blob(blob) == "removed"
+    with pytest.raises(Retry):
+        screens.keep_picture(str(uuid.uuid4()), blob)
 
 
 def test_pause_and_resume(host: RealHost) -> None:
