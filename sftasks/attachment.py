@@ -7,7 +7,7 @@ them, and says which of those the caller has to wait for.
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
 from sftasks import engine, wishes
@@ -217,9 +217,8 @@ def release(instance: Instance) -> bool:
         allocator.release_all("interface", interface)
         ipam.release_owned(interface)
     if instance.state == State.DELETED:
-        for blob in (
-            Blob.objects.filter(disks__instance=instance).exclude(state=State.DELETED).distinct().order_by("pk")
-        ):
+        used = Blob.objects.filter(Q(disks__instance=instance) | Q(nvram_of=instance))
+        for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):
             discard_blob(blob)
     return True
 

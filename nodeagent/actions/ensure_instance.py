@@ -67,9 +67,10 @@ def _require_own_disks(spec: InstanceSpec, present: dict[str, str | None]) -> No
 
 
 def _require_blobs(spec: InstanceSpec, host: Host) -> None:
-    for disk in spec.disks:
-        if disk.blob is not None and host.blob(disk.blob) is None:
-            raise Retry("blob.missing", f"blob {disk.blob} of {disk.device} is not on this node")
+    needed = {disk.device: disk.blob for disk in spec.disks} | {"the firmware's variables": spec.nvram}
+    for part, blob in needed.items():
+        if blob is not None and host.blob(blob) is None:
+            raise Retry("blob.missing", f"blob {blob} of {part} is not on this node")
 
 
 def _grows(instance: str, disk: DiskSpec, before: dict[str, str | None], host: Host) -> bool:

@@ -121,7 +121,10 @@ def _add_firmware(root: Element, spec: InstanceSpec, around: Surroundings) -> No
     system = SubElement(root, "os", {"firmware": "efi"} if spec.uefi else {})
     _text(system, "type", "hvm", arch="x86_64", machine="q35" if spec.uefi else spec.machine)
     if spec.uefi:
-        SubElement(system, "loader", secure="yes" if spec.secure_boot else "no")
+        wanted = "yes" if spec.secure_boot else "no"
+        features = SubElement(system, "firmware")
+        for feature in ("secure-boot", "enrolled-keys"):
+            SubElement(features, "feature", enabled=wanted, name=feature)
         _text(system, "nvram", around.layout.nvram(spec.instance))
     SubElement(system, "boot", dev="hd")
 
@@ -165,6 +168,7 @@ def _add_ports(devices: Element, spec: InstanceSpec) -> None:
     """On a q35 machine each device needs a port of its own, and none can be made while the guest runs."""
     if not spec.uefi:
         return
+    SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
     for _ in range(len(spec.disks) + len(spec.interfaces) + OWN_DEVICES + SPARE_PORTS):
         SubElement(devices, "controller", type="pci", model="pcie-root-port")
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Protocol, TypeVar
 
 from nodeagent.config import Config
-from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, machine
+from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, firmware, machine
 from nodeagent.drivers.acceleration import find as find_acceleration
 from nodeagent.drivers.blobs import Blobs
 from nodeagent.drivers.devices import Devices
@@ -198,6 +198,8 @@ class RealHost:
             self._disks.verify_chain(spec.instance, disk)
         self._layout.instance(spec.instance).mkdir(exist_ok=True, mode=0o711)
         console_log.prepare(self._layout.console_log(spec.instance))
+        if spec.nvram is not None:
+            firmware.prepare(self._layout.nvram(spec.instance), self._layout.blob(spec.nvram), digest)
         document = domain_xml.render(spec, digest, self._surroundings(spec.disks, spec.interfaces))
         try:
             self._domains.start(spec.instance, document, paused=spec.power == Power.PAUSED)

@@ -34,6 +34,7 @@ class _Chosen:
 
     namespace: Namespace
     blobs: tuple[Blob | None, ...]
+    nvram: Blob | None
     networks: tuple[Network, ...]
 
 
@@ -71,11 +72,12 @@ def _choose(caller: Caller, wanted: NewInstance) -> _Chosen:
     """Resolve every reference; networks are named in the instance's namespace (NI-1)."""
     namespace = find_namespace(caller, wanted.namespace)
     blobs = tuple(artifact_refs.resolve(caller, disk.base, namespace) for disk in wanted.disks)
+    nvram = artifact_refs.resolve(caller, wanted.nvram_template, namespace)
     owner = Caller(namespace=namespace.name, namespace_uuid=namespace.pk)
     networks = tuple(find_network(owner, card.network, namespace.name) for card in wanted.interfaces)
     for network in networks:
         devices.require_usable(network)
-    return _Chosen(namespace=namespace, blobs=blobs, networks=networks)
+    return _Chosen(namespace=namespace, blobs=blobs, nvram=nvram, networks=networks)
 
 
 def _room(wanted: NewInstance, chosen: _Chosen) -> placement.Room:
@@ -88,7 +90,7 @@ def _lock_parents(chosen: _Chosen) -> list[Network]:
 
     A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid.
     """
-    blobs = sorted(blob.pk for blob in chosen.blobs if blob is not None)
+    blobs = sorted(blob.pk for blob in (*chosen.blobs, chosen.nvram) if blob is not None)
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
         if blob.state not in (State.INITIAL, State.CREATED):
             raise NotFound(f"blob {blob.pk} is {blob.state}: {blob.error_message or ''}")
@@ -120,6 +122,7 @@ def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: 
         uefi=wanted.uefi,
         secure_boot=wanted.secure_boot,
         nvram_template=wanted.nvram_template,
+        nvram_blob=chosen.nvram,
         machine_type="q35" if wanted.uefi else "pc",
         side_channels=list(wanted.side_channels),
         console_port=console,
@@ -160,7 +163,7 @@ def _bring_shared(instance: Instance, chosen: _Chosen, networks: Sequence[Networ
     """What must be on the node before the guest: its blobs and networks, and the carrier's knowledge of it."""
     assert instance.node_id is not None
     needed: list[Operation] = []
-    for blob in {blob.pk: blob for blob in chosen.blobs if blob is not None}.values():
+    for blob in {blob.pk: blob for blob in (*chosen.blobs, chosen.nvram) if blob is not None}.values():
         operation = attachment.bring_blob(blob, instance.node_id, caller)
         needed += [operation] if operation else []
     for network in networks:

@@ -73,6 +73,7 @@ def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
         machine=row.machine_type,
         uefi=row.uefi,
         secure_boot=row.secure_boot,
+        nvram=str(row.nvram_blob_id) if row.nvram_blob_id else None,
         guest_agent=bool(row.side_channels),
     )
     return {"spec": dump(spec)}

@@ -76,7 +76,8 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
 
 
 def _unused_blobs() -> "QuerySet[Blob, UUID]":
-    rows = Blob.objects.filter(state=State.DELETED, locations__isnull=True, versions__isnull=True, disks__isnull=True)
+    unused = {f"{name}__isnull": True for name in ("locations", "versions", "disks", "nvram_of")}
+    rows = Blob.objects.filter(state=State.DELETED, **unused)
     held = NodeObject.objects.filter(object_type="blob", object_uuid=OuterRef("pk"))
     return rows.exclude(Exists(held.exclude(applied_wanted=Wanted.ABSENT))).values_list("pk", flat=True)[:PAGE]
 

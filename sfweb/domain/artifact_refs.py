@@ -93,7 +93,8 @@ def is_referenced(blob: uuid.UUID) -> bool:
     row = Blob.objects.get(pk=blob)
     if row.versions.exclude(artifact__state=State.DELETED).exists():
         return True
-    return row.disks.exclude(instance__state=State.DELETED).exists()
+    users = row.disks.exclude(instance__state=State.DELETED), row.nvram_of.exclude(state=State.DELETED)
+    return any(rows.exists() for rows in users)
 
 
 def _by_source(caller: Caller, source: str) -> QuerySet[Artifact]:

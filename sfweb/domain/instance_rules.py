@@ -22,6 +22,7 @@ from sfweb.errors import Invalid
 BUSES = ("virtio", "scsi", "sata", "usb", "nvme")
 HOT_BUSES = ("virtio", "scsi")
 """On these a disk comes and goes while the guest runs."""
+CDROM_BUSES = ("scsi", "sata", "usb")
 DISK_KINDS = ("disk", "cdrom")
 CONFIG_DRIVES = {"openstack-disk": True, "none": False}
 CHANNELS = ("sf-agent", "sf-agent2")
@@ -41,6 +42,7 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
     check_hostname(wanted["name"])
     if wanted.get("secure_boot") and not wanted.get("uefi"):
         raise Invalid("secure_boot: needs uefi")
+    nvram = _nvram_template(wanted, fetch_allow)
     if "placed_on" in wanted:
         find_node(wanted["placed_on"])
     drive = wanted.get("configdrive", "openstack-disk")
@@ -67,7 +69,7 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
         side_channels=_channels(wanted.get("side_channels", CHANNELS)),
         uefi=wanted.get("uefi", False),
         secure_boot=wanted.get("secure_boot", False),
-        nvram_template=wanted.get("nvram_template"),
+        nvram_template=nvram,
         placed_on=wanted.get("placed_on"),
     )
 
@@ -81,21 +83,41 @@ def new_disks(wanted: Iterable[Mapping[str, Any]], fetch_allow: Iterable[str]) -
 
 def new_disk(wanted: Mapping[str, Any], fetch_allow: Iterable[str], where: str = "") -> NewDisk:
     """One disk that is asked for; `where` is what its parameters' names begin with in an error."""
-    bus, kind = wanted.get("bus", "virtio"), wanted.get("type", "disk")
+    kind = wanted.get("type", "disk")
+    bus = wanted.get("bus", "sata" if kind == "cdrom" else "virtio")
     if bus not in BUSES:
         raise Invalid(f"{where}bus: must be one of {', '.join(BUSES)}")
     if kind not in DISK_KINDS:
         raise Invalid(f"{where}type: must be one of {', '.join(DISK_KINDS)}")
+    if kind == "cdrom" and bus not in CDROM_BUSES:
+        raise Invalid(f"{where}bus: a cdrom must be on one of {', '.join(CDROM_BUSES)}")
     base, size = wanted.get("base"), wanted.get("size", 0)
     if base in ("", "none"):
         base = None
     if base is None and not size:
         raise Invalid(f"{where}size: a disk without a base needs a size")
-    if base is not None and not base.startswith(LOCAL_BASES):
-        if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-            raise Invalid(f"{where}base: {base} is neither an artifact nor an http or https URL")
-        check_image_url(base, fetch_allow, f"{where}base")
+    if base is not None:
+        _check_base(base, fetch_allow, f"{where}base")
     return NewDisk(size_gb=size, base=base, bus=bus, kind=kind)
+
+
+def _nvram_template(wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> str | None:
+    """What the firmware's variables begin as: a reference like a disk's base."""
+    template: str | None = wanted.get("nvram_template") or None
+    if template is None:
+        return None
+    if not wanted.get("uefi"):
+        raise Invalid("nvram_template: needs uefi")
+    _check_base(template, fetch_allow, "nvram_template")
+    return template
+
+
+def _check_base(base: str, fetch_allow: Iterable[str], parameter: str) -> None:
+    if base.startswith(LOCAL_BASES):
+        return
+    if not base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        raise Invalid(f"{parameter}: {base} is neither an artifact nor an http or https URL")
+    check_image_url(base, fetch_allow, parameter)
 
 
 def new_interfaces(wanted: Iterable[Mapping[str, Any]]) -> tuple[NewInterface, ...]:

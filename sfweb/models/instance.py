@@ -14,6 +14,7 @@ from sfweb.models.state import ReservationState, State
 class Instance(models.Model):
     """A user's machine. `power` is the wish, `observed_power` what the node last said. `generation` as in EN-1.
 
+    nvram_blob        what `nvram_template` was resolved to: the first content of the firmware's variables
     power_generation  the generation with which the owner's newest power wish was written
     user_data  base64 text as given; ssh_key: one public key; both secret (SE-3)
     """
@@ -39,6 +40,7 @@ class Instance(models.Model):
     uefi = models.BooleanField(default=False)
     secure_boot = models.BooleanField(default=False)
     nvram_template = NameField(null=True, max_length=255)
+    nvram_blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="nvram_of")
     machine_type = models.CharField(max_length=16, default="pc")
     side_channels = models.JSONField(default=list)
     console_port = models.PositiveIntegerField(null=True)
