@@ -275,18 +275,22 @@ class FakeHost:
 
     def _plug(self, verb: str, instance: str, part: str, name: str) -> None:
         def act(held: dict[str, Any]) -> str:
-            if name in held["domains"][instance][part]:
+            present = self._living(held, instance)[part]
+            if name in present:
                 raise RuntimeError(f"{name} is in the domain of {instance} already")
-            held["domains"][instance][part].append(name)
+            present.append(name)
             return "repaired"
 
         self._change(verb, f"{instance}/{name}", act)
 
     def _unplug(self, verb: str, instance: str, part: str, name: str) -> None:
         def act(held: dict[str, Any]) -> str:
-            if held["domains"][instance]["power"] == Power.PAUSED:
+            domain = self._living(held, instance)
+            if name not in domain[part]:
+                return "unchanged"
+            if domain["power"] == Power.PAUSED:
                 raise Retry("device.busy", f"the guest of {instance} is paused and lets go of nothing")
-            held["domains"][instance][part].remove(name)
+            domain[part].remove(name)
             return "repaired"
 
         self._change(verb, f"{instance}/{name}", act)
@@ -299,14 +303,29 @@ class FakeHost:
 
     def _set_power(self, verb: str, instance: str, power: Power, cause: str) -> None:
         def act(held: dict[str, Any]) -> str:
-            held["domains"][instance]["power"] = power
+            domain = self._living(held, instance)
+            if domain["power"] == power == Power.ON:
+                raise RuntimeError(f"domain {instance} is already running")
+            if domain["power"] == power:
+                return "unchanged"
+            domain["power"] = power
             return "repaired"
 
-        self._change(verb, instance, act)
-        self._events.put(DomainEvent(instance=instance, cause=cause))
+        if self._change(verb, instance, act) == "repaired":
+            self._events.put(DomainEvent(instance=instance, cause=cause))
 
     def reboot_domain(self, instance: str, hard: bool) -> None:
-        self._change("reboot_domain", instance, lambda held: "repaired")
+        def act(held: dict[str, Any]) -> str:
+            self._living(held, instance)
+            return "repaired"
+
+        self._change("reboot_domain", instance, act)
+
+    def _living(self, held: dict[str, Any], instance: str) -> dict[str, Any]:
+        if instance not in held["domains"]:
+            raise Retry("domain.missing", f"domain {instance} has just gone")
+        domain: dict[str, Any] = held["domains"][instance]
+        return domain
 
     def end_domain(self, instance: str, cause: str) -> None:
         """The guest shuts itself down (cause "guest"), or its process dies ("crashed")."""

@@ -3,11 +3,13 @@
 import pytest
 
 from nodeagent.host import Refused
-from sftasks import engine
+from sftasks import engine, sweep
 from sftasks.operations import instance_power, interface_plug, network_create
+from sftasks.reconcilers import node_objects, node_states
 from sfweb.domain.specs import NewInterface
 from sfweb.errors import Conflict, Invalid, NotFound, NotReady
-from sfweb.models import Address, Instance, Interface, Operation, OperationTarget, PoolAllocation
+from sfweb.models import Address, Instance, Interface, Node, Operation, OperationTarget, PoolAllocation
+from sfweb.models.fields import FromNow
 from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 from tests.factories import make_namespace, new_network
 
@@ -107,6 +109,27 @@ def test_one_that_was_cancelled_before_it_started_gives_everything_back(guest):
     guest.settle()
     assert Operation.objects.get(pk=accepted.operation.pk).state == "cancelled"
     assert Interface.objects.get(pk=accepted.row.pk).state == "deleted"
+    assert guest.findings() == []
+
+
+def test_en_12_what_was_asked_of_a_node_that_fell_silent_is_settled_when_it_returns(guest):
+    accepted = plug(guest)
+    Node.objects.filter(pk=guest.home.pk).update(last_seen=FromNow(-1000))
+    guest.home.letters.clear()
+    for node in guest.nodes:
+        if node is not guest.home:
+            guest.run(node.work)
+            guest.run(node.tell)
+    for _ in range(3):
+        guest.home.letters.clear()
+        guest.run(node_states.run)
+        guest.run(sweep.sweep)
+    assert Operation.objects.get(pk=accepted.operation.pk).error_code in ("node.missing", "dependency.failed")
+    guest.run(guest.home.report)
+    guest.run(node_objects.run)
+    guest.settle()
+    state = Interface.objects.get(pk=accepted.row.pk).state
+    assert (state, len(macs(guest))) in {("created", 2), ("deleted", 1)}
     assert guest.findings() == []
 
 

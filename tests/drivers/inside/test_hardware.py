@@ -1,7 +1,7 @@
 """Every piece of hardware that the API accepts: each is defined and started by the real libvirt, and none is left."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +14,8 @@ from nodeagent.drivers import machine
 from nodeagent.drivers.graphics import Graphics
 from nodeagent.drivers.layout import Layout
 from nodeagent.drivers.real_host import RealHost
-from nodeagent.host import Refused
+from nodeagent.fake_host import FakeHost
+from nodeagent.host import Refused, Retry
 from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
 from tests.node_specs import (
     BUSES,
@@ -145,3 +146,39 @@ def test_a_guest_without_a_screen_has_no_picture(host: RealHost, state: Path) ->
     with pytest.raises(Refused) as caught:
         Graphics(host._config, Layout(state)).keep_picture(INSTANCE, str(uuid.uuid4()))
     assert caught.value.code == "screen.none"
+
+
+def what_happens(host: RealHost | FakeHost, verbs: tuple[str, ...]) -> list[str]:
+    """After each verb the power, or the code of what it raised."""
+    acts: dict[str, Callable[[], object]] = {
+        "start": lambda: host.start_domain(spec(power=Power.ON, config_drive=False), "digest"),
+        "suspend": lambda: host.suspend_domain(INSTANCE),
+        "resume": lambda: host.resume_domain(INSTANCE),
+        "stop": lambda: host.stop_domain(INSTANCE),
+        "plug": lambda: host.attach_interface(INSTANCE, cards("virtio")[0]),
+    }
+    seen = []
+    for verb in verbs:
+        try:
+            acts[verb]()
+        except Retry as error:
+            seen.append(error.code)
+        except Exception:
+            seen.append("unknown")
+        else:
+            seen.append(str(getattr(host.domain(INSTANCE), "power", "off")))
+    return seen
+
+
+@pytest.mark.parametrize(
+    "verbs",
+    [
+        ("suspend", "resume", "plug", "stop", "stop"),
+        ("start", "start", "resume", "suspend", "suspend", "resume", "stop", "suspend"),
+        ("start", "plug", "plug", "suspend", "stop", "resume", "plug"),
+    ],
+    ids="-".join,
+)
+def test_pw_3_the_fake_machine_does_what_libvirt_does(host: RealHost, verbs: tuple[str, ...]) -> None:
+    host.create_disk(INSTANCE, disk("vda", "virtio"), RecordingCall())
+    assert what_happens(FakeHost(), verbs) == what_happens(host, verbs)
