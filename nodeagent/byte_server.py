@@ -9,6 +9,8 @@ A ticket (`wire.ticket`, signed with this node's key, sent as a bearer token) ha
                    DELETE /uploads/<uuid>
     read_console   GET    /console/<instance>?length=        the newest bytes
     clear_console  DELETE /console/<instance>
+    open_graphics  POST   /graphics/<instance>               where a viewer connects, its password; claim `seconds`
+    take_picture   POST   /screens/<instance>                the facts of claim `blob`, which is then on this node
 
 An error is {"error": …} with its status. POST does as PUT does.
 """
@@ -30,8 +32,11 @@ from urllib.parse import parse_qsl, urlsplit
 from nodeagent import wire
 from nodeagent.config import Config, Identity
 from nodeagent.drivers import console_log
+from nodeagent.drivers.graphics import Graphics
 from nodeagent.drivers.layout import Layout
 from nodeagent.drivers.uploads import Gap, Readable, Uploads
+from nodeagent.host import Refused, Retry
+from nodeagent.specs import UUID
 
 IDLE_SECONDS = 60.0
 CONSOLE_CONNECT_SECONDS = 3.0
@@ -92,6 +97,7 @@ class Service:
         self._layout = Layout(config.state)
         self._layout.prepare()
         self._uploads = Uploads(self._layout)
+        self._graphics = Graphics(config, self._layout)
 
     def read_blob(self, asked: Asked) -> Region:
         path = self._layout.blob(asked.uuid)
@@ -139,6 +145,26 @@ class Service:
         except OSError as error:
             raise HttpError(409, f"the console does not answer: {error}") from error
 
+    def open_graphics(self, asked: Asked) -> dict[str, Any]:
+        seconds = asked.claims.get("seconds")
+        if not isinstance(seconds, int):
+            raise HttpError(400, "the ticket says no seconds")
+        return self._seen(lambda: self._graphics.open(asked.uuid, seconds))
+
+    def take_picture(self, asked: Asked) -> dict[str, Any]:
+        blob = str(asked.claims.get("blob"))
+        if not UUID.match(blob):
+            raise HttpError(400, "the ticket names no blob")
+        return self._seen(lambda: self._graphics.keep_picture(asked.uuid, blob))
+
+    def _seen(self, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return look()
+        except Refused as error:
+            raise HttpError(507 if error.code == "disk.full" else 409, str(error), code=error.code) from error
+        except Retry as error:
+            raise HttpError(409 if error.code == "domain.missing" else 503, str(error), code=error.code) from error
+
     def _console_log(self, asked: Asked) -> Path:
         if not self._layout.instance(asked.uuid).exists():
             raise HttpError(404, "no such instance on this node")
@@ -156,6 +182,8 @@ ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], str, Callable[[Service, Ask
         ("DELETE", "uploads/{}", "write_upload", Service.remove_upload),
         ("GET", "console/{}", "read_console", Service.read_console),
         ("DELETE", "console/{}", "clear_console", Service.clear_console),
+        ("POST", "graphics/{}", "open_graphics", Service.open_graphics),
+        ("POST", "screens/{}", "take_picture", Service.take_picture),
         ("GET", "console/{}/stream", "stream_console", Service.stream_console),
     )
 )

@@ -5,20 +5,15 @@ test sees an effect that happened twice. With a `path` it lives in a file, may b
 process that is killed and started again finds what it held; the effects are then in `<path>.effects`, one a line.
 """
 
-import hashlib
 import queue
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nodeagent.fake_faults import Crash, Faults
-from nodeagent.fake_guests import BOOTED, FakeGuests, captured, made_of
-from nodeagent.fake_store import FakeStore
+from nodeagent.fake_faults import Crash
+from nodeagent.fake_files import FakeFiles
+from nodeagent.fake_guests import BOOTED
 from nodeagent.host import (
-    BlobCheck,
     BlobFacts,
     Call,
     Capacity,
@@ -29,16 +24,13 @@ from nodeagent.host import (
     HostInventory,
     Refused,
     Retry,
-    Snapshot,
     Transfer,
 )
 from nodeagent.specs import (
-    BlobSource,
-    BlobSpec,
-    CapturedDisk,
     ConfigDrive,
     DiskSpec,
     InstanceSpec,
+    InterfaceSpec,
     NetworkSpec,
     Power,
     RouterSpec,
@@ -46,10 +38,9 @@ from nodeagent.specs import (
 from nodeagent.wire import dump
 
 __all__ = ["Crash", "FakeHost"]
-IMAGE_BYTES = 16 * 2**20
 
 
-class FakeHost:
+class FakeHost(FakeFiles):
     """`seed` fixes what `unreliable` decides.
 
     taken_ports   ports that some stranger on the machine holds
@@ -64,16 +55,11 @@ class FakeHost:
         seed: int = 0,
         path: Path | None = None,
     ) -> None:
+        super().__init__(seed, path)
         self._capacity = Capacity(cpus=cpus, memory_mb=memory_mb, disk_gb=disk_gb, extra={"acceleration": "fake"})
-        self._lock = threading.RLock()
-        self._store = FakeStore(path)
-        self._sources: dict[str, bytes | Exception] = {}
-        self.faults = Faults(seed)
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
-        self._verified: dict[str, tuple[str, str]] = {}
         self.taken_ports: set[int] = set()
         self.unreadable: tuple[str, ...] = ()
-        self.guests = FakeGuests()
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
         self.crash_before = self.faults.crash_before
@@ -95,38 +81,6 @@ class FakeHost:
     def close(self) -> None:
         """Holds nothing open."""
 
-    @property
-    def effects(self) -> list[tuple[str, str]]:
-        """Every change so far, oldest first, over all processes that share the path."""
-        with self._lock:
-            return self._store.effects()
-
-    @contextmanager
-    def _held(self, verb: str) -> Iterator[dict[str, Any]]:
-        """The machine's state for one verb; nobody else changes it meanwhile."""
-        self.faults.before(verb)
-        with self._lock, self._store.exclusive() as held:
-            yield held
-        self.faults.after(verb)
-
-    def _change(self, verb: str, thing: str, act: Callable[[dict[str, Any]], str]) -> str:
-        with self._held(verb) as held:
-            change = act(held)
-            if change != "unchanged":
-                self._store.commit(verb, thing)
-        return change
-
-    def _put(self, verb: str, part: str, key: str, value: Any) -> str:
-        def act(held: dict[str, Any]) -> str:
-            before = held[part].get(key)
-            held[part][key] = value
-            return "created" if before is None else "unchanged" if before == value else "repaired"
-
-        return self._change(verb, key, act)
-
-    def _drop(self, verb: str, part: str, key: str) -> str:
-        return self._change(verb, key, lambda held: "unchanged" if held[part].pop(key, None) is None else "removed")
-
     def ensure_network(self, spec: NetworkSpec) -> str:
         return self._put("ensure_network", "networks", spec.network, dump(spec))
 
@@ -139,114 +93,6 @@ class FakeHost:
     def remove_router(self, network: str, vni: int) -> str:
         return self._drop("remove_router", "routers", network)
 
-    def serve(self, url: str, content: bytes | Exception) -> None:
-        """Decide what a URL gives; an unknown URL gives an image that its own text decides."""
-        self._sources[url] = content
-
-    def blob(self, blob: str) -> BlobFacts | None:
-        with self._held("blob") as held:
-            found = held["blobs"].get(blob)
-        return BlobFacts(**{name: value for name, value in found.items() if name != "rotten"}) if found else None
-
-    def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
-        if source.peer:
-            call.blob_ticket(spec.blob, source.peer)
-        return self._store_blob("fetch_blob", spec, self._facts(spec, source, self._content(source, spec.blob)), call)
-
-    def _content(self, source: BlobSource, otherwise: str = "") -> bytes:
-        content = self._sources.get(source.url, (source.url or otherwise).encode())
-        if isinstance(content, Exception):
-            raise content
-        return content
-
-    def is_changed(self, url: str, validators: Mapping[str, str]) -> bool:
-        with self._held("is_changed"):
-            return _validators(self._content(BlobSource(url=url))) != dict(validators)
-
-    def adopt_upload(self, upload: str, size: int, spec: BlobSpec, call: Call) -> BlobFacts:
-        facts = self._facts(spec, BlobSource(url=f"upload:{upload}"), upload.encode())
-        return self._store_blob("adopt_upload", spec, facts, call)
-
-    def _facts(self, spec: BlobSpec, source: BlobSource, content: bytes) -> BlobFacts:
-        sha512 = hashlib.sha512(content).hexdigest()
-        if source.peer and spec.sha512:
-            sha512 = spec.sha512
-        if spec.sha512 not in (None, sha512) or spec.source_sha512 not in (None, sha512):
-            raise Refused("fetch.checksum", f"blob {spec.blob}: other content than is known of it")
-        return BlobFacts(
-            size=spec.size or IMAGE_BYTES,
-            sha512=sha512,
-            format="other" if spec.verbatim else "qcow2",
-            virtual_size=2**30,
-            hashes=_hashes(sha512),
-            validators=_validators(content) if source.url.startswith("http") else {},
-        )
-
-    def _store_blob(self, verb: str, spec: BlobSpec, facts: BlobFacts, call: Call) -> BlobFacts:
-        call.progress(50)
-        self._put(verb, "blobs", spec.blob, asdict(facts))
-        return facts
-
-    def remove_blob(self, blob: str) -> str:
-        def act(held: dict[str, Any]) -> str:
-            users = [instance for instance, disks in held["disks"].items() if blob in disks.values()]
-            if users:
-                raise Refused("blob.in_use", f"blob {blob} carries a disk of instance {users[0]}")
-            return "unchanged" if held["blobs"].pop(blob, None) is None else "removed"
-
-        return self._change("remove_blob", blob, act)
-
-    def rot(self, blob: str, reason: str) -> None:
-        """The blob's file is not what it was; the next verification finds out."""
-
-        def act(held: dict[str, Any]) -> str:
-            held["blobs"][blob]["rotten"] = reason
-            return "repaired"
-
-        self._change("rot", blob, act)
-
-    def verify_blobs(self, budget: int) -> list[BlobCheck]:
-        """Every blob at once, but each only when it is not as it was at the last look."""
-        with self._held("verify_blobs") as held:
-            found = {blob: (facts["sha512"], facts.get("rotten", "")) for blob, facts in held["blobs"].items()}
-            news = [blob for blob, state in found.items() if self._verified.get(blob) != state]
-            self._verified = found
-        return [BlobCheck(blob=blob, sha512=found[blob][0], reason=found[blob][1]) for blob in news]
-
-    def disks(self, instance: str) -> Mapping[str, str | None]:
-        with self._held("disks") as held:
-            return dict(held["disks"].get(instance, {}))
-
-    def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None:
-        def act(held: dict[str, Any]) -> str:
-            if disk.blob is not None and disk.blob not in held["blobs"]:
-                raise Retry("blob.missing", f"blob {disk.blob} is not on this node")
-            held["disks"].setdefault(instance, {})[disk.file] = disk.blob
-            return "created"
-
-        self._change("create_disk", f"{instance}/{disk.file}", act)
-
-    def remove_disk(self, instance: str, file: str) -> None:
-        def act(held: dict[str, Any]) -> str:
-            held["disks"].get(instance, {}).pop(file, None)
-            return "removed"
-
-        self._change("remove_disk", f"{instance}/{file}", act)
-
-    def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
-        def act(held: dict[str, Any]) -> str:
-            present = held["disks"].get(instance, {})
-            if missing := [disk for disk in disks if disk.file not in present]:
-                raise Refused("disk.missing", f"{missing[0].device} has no file on this node")
-            new = {disk.blob: asdict(captured(disk.blob)) for disk in disks if disk.blob not in held["blobs"]}
-            held["blobs"].update(new)
-            return "created" if new else "unchanged"
-
-        call.progress(50)
-        self._change("snapshot_disks", instance, act)
-        talks = instance not in self.guests.silent
-        return Snapshot(blobs={disk.device: captured(disk.blob) for disk in disks}, quiesced=quiesce and talks)
-
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
         self._put("write_config_drive", "config_drives", spec.instance, drive.hostname)
 
@@ -256,15 +102,19 @@ class FakeHost:
 
     def remove_instance_files(self, instance: str) -> str:
         def act(held: dict[str, Any]) -> str:
-            dropped = [held[part].pop(instance, None) for part in ("disks", "config_drives")]
-            return "unchanged" if dropped == [None, None] else "removed"
+            dropped = [held[part].pop(instance, None) for part in ("disks", "sizes", "config_drives")]
+            return "unchanged" if dropped == [None] * 3 else "removed"
 
         return self._change("remove_instance_files", instance, act)
 
     def domain(self, instance: str) -> DomainState | None:
         with self._held("domain") as held:
             found = held["domains"].get(instance)
-        return DomainState(power=found["power"], digest=found["digest"]) if found else None
+        if found is None:
+            return None
+        return DomainState(
+            power=found["power"], digest=found["digest"], disks=tuple(found["disks"]), macs=tuple(found["macs"])
+        )
 
     def start_domain(self, spec: InstanceSpec, digest: str) -> None:
         power = Power.PAUSED if spec.power == Power.PAUSED else Power.ON
@@ -274,7 +124,13 @@ class FakeHost:
             if spec.instance in held["domains"]:
                 raise RuntimeError(f"domain {spec.instance} is there already")
             self._require_free_ports(held, ports)
-            held["domains"][spec.instance] = {"power": power, "digest": digest, "ports": ports}
+            held["domains"][spec.instance] = {
+                "power": power,
+                "digest": digest,
+                "ports": ports,
+                "disks": [disk.file for disk in spec.disks],
+                "macs": [card.mac for card in spec.interfaces],
+            }
             return "created"
 
         self._change("start_domain", spec.instance, act)
@@ -292,6 +148,45 @@ class FakeHost:
             self._events.put(DomainEvent(instance=instance, cause="cut"))
         return change
 
+    def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
+        self._plug("attach_interface", instance, "macs", interface.mac)
+
+    def detach_interface(self, instance: str, mac: str) -> None:
+        self._unplug("detach_interface", instance, "macs", mac)
+
+    def attach_disk(self, instance: str, disk: DiskSpec) -> None:
+        self._plug("attach_disk", instance, "disks", disk.file)
+
+    def detach_disk(self, instance: str, device: str) -> None:
+        file = next((name for name in self._disks_of(instance) if name.partition(".")[0] == device), device)
+        self._unplug("detach_disk", instance, "disks", file)
+
+    def _disks_of(self, instance: str) -> tuple[str, ...]:
+        state = self.domain(instance)
+        return state.disks if state else ()
+
+    def _plug(self, verb: str, instance: str, part: str, name: str) -> None:
+        def act(held: dict[str, Any]) -> str:
+            present = self._living(held, instance)[part]
+            if name in present:
+                raise RuntimeError(f"{name} is in the domain of {instance} already")
+            present.append(name)
+            return "repaired"
+
+        self._change(verb, f"{instance}/{name}", act)
+
+    def _unplug(self, verb: str, instance: str, part: str, name: str) -> None:
+        def act(held: dict[str, Any]) -> str:
+            domain = self._living(held, instance)
+            if name not in domain[part]:
+                return "unchanged"
+            if domain["power"] == Power.PAUSED:
+                raise Retry("device.busy", f"the guest of {instance} is paused and lets go of nothing")
+            domain[part].remove(name)
+            return "repaired"
+
+        self._change(verb, f"{instance}/{name}", act)
+
     def suspend_domain(self, instance: str) -> None:
         self._set_power("suspend_domain", instance, Power.PAUSED, "paused")
 
@@ -300,14 +195,29 @@ class FakeHost:
 
     def _set_power(self, verb: str, instance: str, power: Power, cause: str) -> None:
         def act(held: dict[str, Any]) -> str:
-            held["domains"][instance]["power"] = power
+            domain = self._living(held, instance)
+            if domain["power"] == power == Power.ON:
+                raise RuntimeError(f"domain {instance} is already running")
+            if domain["power"] == power:
+                return "unchanged"
+            domain["power"] = power
             return "repaired"
 
-        self._change(verb, instance, act)
-        self._events.put(DomainEvent(instance=instance, cause=cause))
+        if self._change(verb, instance, act) == "repaired":
+            self._events.put(DomainEvent(instance=instance, cause=cause))
 
     def reboot_domain(self, instance: str, hard: bool) -> None:
-        self._change("reboot_domain", instance, lambda held: "repaired")
+        def act(held: dict[str, Any]) -> str:
+            self._living(held, instance)
+            return "repaired"
+
+        self._change("reboot_domain", instance, act)
+
+    def _living(self, held: dict[str, Any], instance: str) -> dict[str, Any]:
+        if instance not in held["domains"]:
+            raise Retry("domain.missing", f"domain {instance} has just gone")
+        domain: dict[str, Any] = held["domains"][instance]
+        return domain
 
     def end_domain(self, instance: str, cause: str) -> None:
         """The guest shuts itself down (cause "guest"), or its process dies ("crashed")."""
@@ -355,11 +265,6 @@ class FakeHost:
         self._require_guest("read_in_guest", instance)
         return self.keep_blob(blob, self.guests.read(instance, source.path, source.ceiling), call)
 
-    def keep_blob(self, blob: str, content: bytes, call: Call) -> BlobFacts:
-        facts = made_of(content)
-        self._put("keep_blob", "blobs", blob, asdict(facts))
-        return facts
-
     def _require_guest(self, verb: str, instance: str) -> None:
         with self._held(verb) as held:
             self.guests.require(instance, instance in held["domains"])
@@ -379,13 +284,3 @@ class FakeHost:
     def capacity(self) -> Capacity:
         with self._held("capacity"):
             return self._capacity
-
-
-def _hashes(sha512: str) -> dict[str, str]:
-    """As many hashes as a real node has; of copies too, whose content is known here only by its sha512."""
-    hashes = {name: hashlib.new(name, sha512.encode()).hexdigest() for name in ("sha1", "sha256")}
-    return {**hashes, "sha512": sha512, "xxh128": sha512[:32]}
-
-
-def _validators(content: bytes) -> dict[str, str]:
-    return {"etag": hashlib.sha1(content).hexdigest()}

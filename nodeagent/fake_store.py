@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PARTS = ("networks", "routers", "blobs", "disks", "config_drives", "domains")
+PARTS = ("networks", "routers", "blobs", "disks", "sizes", "config_drives", "domains")
 
 
 class FakeStore:

@@ -18,6 +18,7 @@ from nodeagent.specs import (
     ConfigDrive,
     DiskSpec,
     InstanceSpec,
+    InterfaceSpec,
     NetworkSpec,
     RouterSpec,
 )
@@ -67,16 +68,21 @@ class BlobCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class DomainState:
-    """A running or paused domain. `digest` is that of the spec it was started from (power left out)."""
+    """A running or paused domain. `digest` is of what can only change by a new start (`ensure_instance.spec_digest`).
+
+    disks  files of the disks that it has now, without the config drive; `macs` those of its network cards
+    """
 
     power: str
     digest: str
+    disks: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
     """A domain changed by itself or by a command; `cause` is one of started, paused, resumed, cut (by a command), guest
-    (the guest shut itself down) and crashed (its process died or failed).
+    (the guest shut itself down), crashed (its process died or failed) and disk_error (paused, because a disk failed).
     """
 
     instance: str
@@ -185,12 +191,16 @@ class Host(Protocol):
     def disks(self, instance: str) -> Mapping[str, str | None]:
         """{file: blob it is an overlay of, or None} for the instance's existing disk files (`specs.disk_file`)."""
 
-    def remove_disk(self, instance: str, file: str) -> None: ...
-
     def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
         """Make a blob of each of these disks, all as they are at one moment; the guest goes on running."""
 
     def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None: ...
+
+    def grow_disk(self, instance: str, disk: DiskSpec) -> str:
+        """Make an existing disk at least `size_gb` large, under a running guest too. It never gets smaller."""
+
+    def remove_disk(self, instance: str, file: str) -> str:
+        """Take the disk's file away; no domain may have it."""
 
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None: ...
 
@@ -205,6 +215,17 @@ class Host(Protocol):
 
     def stop_domain(self, instance: str) -> str:
         """Power cut."""
+
+    def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
+        """Give the running domain one more network card."""
+
+    def detach_interface(self, instance: str, mac: str) -> None:
+        """Take a card out of the running domain. Retry("device.busy") while the guest has not let go of it."""
+
+    def attach_disk(self, instance: str, disk: DiskSpec) -> None: ...
+
+    def detach_disk(self, instance: str, device: str) -> None:
+        """As `detach_interface`."""
 
     def suspend_domain(self, instance: str) -> None: ...
 

@@ -46,12 +46,16 @@ class Net(Protocol):
 
 @dataclass
 class Findings:
-    """What duties have found since the last answered report; `again` names duties that are due whatever their period."""
+    """What duties have found since the last answered report; `again` names duties that are due whatever their period.
+
+    powered_off  {instance: generation of the wish that the node had applied when the guest shut itself down}
+    """
 
     again: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: Inventory | None = None
-    powered_off: set[str] = field(default_factory=set)
+    powered_off: dict[str, int] = field(default_factory=dict)
+    disk_errors: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +143,8 @@ class Reporter:
 
     def report(self) -> bool:
         """Send one report and follow its answer; False when nobody answered."""
-        findings, powered_off = self._findings, tuple(self._findings.powered_off)
-        inventory = findings.inventory
+        findings, powered_off = self._findings, dict(self._findings.powered_off)
+        inventory, disk_errors = findings.inventory, tuple(findings.disk_errors)
         report = Report(
             incarnation=self._journal.incarnation,
             clock=time.time(),
@@ -153,6 +157,7 @@ class Reporter:
             facts=self._facts_to_send(),
             inventory=inventory,
             power_off_by_guest=powered_off,
+            disk_errors=disk_errors,
             mesh=self._mesh,
         )
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -164,7 +169,9 @@ class Reporter:
             self._facts_sent = {}
             return False
         self._follow(answer, sent_at)
-        findings.powered_off -= set(powered_off)
+        for told in powered_off.items() & findings.powered_off.items():
+            del findings.powered_off[told[0]]
+        findings.disk_errors -= set(disk_errors)
         if findings.inventory is inventory:
             findings.inventory = None
         return True

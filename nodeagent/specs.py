@@ -291,6 +291,7 @@ class InstanceSpec:
     uefi: bool = False
     secure_boot: bool = False
     guest_agent: bool = True
+    nvram: str | None = None
 
     def __post_init__(self) -> None:
         _match(UUID, self.instance, "instance")
@@ -299,6 +300,8 @@ class InstanceSpec:
         _within(self.memory_mb, 16, 16 * 1024 * 1024, "memory_mb")
         _within(self.console_port, 1024, 65535, "console_port")
         _within(self.vdi_port, 1024, 65535, "vdi_port")
+        if self.nvram is not None:
+            _match(UUID, self.nvram, "nvram")
         if len({disk.device for disk in self.disks}) != len(self.disks):
             raise ValueError("disks: a device is named twice")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
 from sftasks import engine, wishes
@@ -33,7 +33,8 @@ from sfweb.models import (
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OperationState, State, transition
 
-LIVING = (State.INITIAL, State.CREATED)
+LIVING = (State.INITIAL, State.CREATED, State.DELETE_WAIT)
+"""A card that is still being unplugged uses its network."""
 
 
 def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operation]:
@@ -197,12 +198,28 @@ def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:
 
 def leave(instance: Instance, caller: Caller = CLUSTER) -> None:
     """End every interface of the instance, and the networks' presence on its node where that was their last use."""
-    cards = list(Interface.objects.filter(instance=instance, state__in=LIVING).order_by("network_id", "order"))
+    cards = Interface.objects.filter(instance=instance, state__in=LIVING)
+    end_interfaces(list(cards.order_by("network_id", "order")), instance.node_id, caller)
+
+
+def end_interfaces(cards: Iterable[Interface], node: UUID | None, caller: Caller = CLUSTER) -> None:
+    """These interfaces are no more; `node` is their instance's. In the order of their networks, which are locked here."""
+    networks = dict.fromkeys(card.network_id for card in cards)
     for card in cards:
         transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow())
-    for network in dict.fromkeys(card.network_id for card in cards):
+    for network in networks:
         locked = Network.objects.select_for_update().get(pk=network)
-        leave_network(locked, instance.node_id, caller)
+        leave_network(locked, node, caller)
+
+
+def tell_routers(instance: Instance, caller: Caller) -> None:
+    """The carriers of the instance's networks learn what has changed about it, such as its name."""
+    cards = Interface.objects.filter(instance=instance, state__in=LIVING)
+    for network in Network.objects.select_for_update().filter(pk__in=cards.values("network_id")).order_by("pk"):
+        Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
+        carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+        if carrier is not None:
+            serve(network, carrier, caller)
 
 
 def leave_network(network: Network, node: UUID | None, caller: Caller) -> None:
@@ -275,9 +292,8 @@ def release(instance: Instance) -> bool:
         allocator.release_all("interface", interface)
         ipam.release_owned(interface)
     if instance.state == State.DELETED:
-        for blob in (
-            Blob.objects.filter(disks__instance=instance).exclude(state=State.DELETED).distinct().order_by("pk")
-        ):
+        used = Blob.objects.filter(Q(disks__instance=instance) | Q(nvram_of=instance))
+        for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):
             discard_blob(blob)
     return True
 

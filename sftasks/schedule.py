@@ -34,6 +34,7 @@ RECONCILERS: Mapping[str, float] = {
     "unused_blobs": 300,
     "surplus_versions": 300,
     "uploads": 60,
+    "screenshots": 300,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

@@ -9,15 +9,19 @@ node that cannot be reached raises NodeUnreachable, which is an Unavailable: nev
                    DELETE /uploads/UUID
     read_console   GET    /console/UUID[?length=N]          the last N bytes, without it all that is kept
     clear_console  DELETE /console/UUID
+    open_graphics  POST   /graphics/UUID                    where a viewer connects, and with which password
+    take_picture   POST   /screens/UUID                     the screen becomes a blob of the node
     stream_console GET    /console/UUID/stream              the serial line itself, for the console process
 """
 
 import http.client
+import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -40,6 +44,7 @@ class Call:
     query: Mapping[str, int] = field(default_factory=dict)
     body: bytes | None = None
     part: str = ""
+    claims: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -52,7 +57,7 @@ class NodeUnreachable(Unavailable):
     code = "node_unreachable"
 
 
-def make_ticket(node: Node, verb: str, subject: uuid.UUID, **more: int | None) -> str:
+def make_ticket(node: Node, verb: str, subject: uuid.UUID, **more: int | str | None) -> str:
     claims = {"object": str(subject), "verb": verb, "reader": "api", "exp": time.time() + settings.BYTES_TICKET_SECONDS}
     claims |= more
     return ticket(node.credential.signing_key, claims)
@@ -109,6 +114,24 @@ def clear_console(node: Node, instance: uuid.UUID) -> None:
     _whole(node, Call("DELETE", "console", instance, "clear_console"))
 
 
+def open_graphics(node: Node, instance: uuid.UUID, seconds: int) -> dict[str, Any]:
+    """{protocol, address, port, password, seconds}. Raises Conflict for a guest that is off."""
+    return _document(node, Call("POST", "graphics", instance, "open_graphics", claims={"seconds": seconds}))
+
+
+def take_picture(node: Node, instance: uuid.UUID, blob: uuid.UUID) -> dict[str, Any]:
+    """Make what the guest's screen shows the blob; {size, sha512, format, virtual_size}. Raises Conflict where none is."""
+    return _document(node, Call("POST", "screens", instance, "take_picture", claims={"blob": str(blob)}))
+
+
+def _document(node: Node, call: Call) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(_whole(node, call))
+    except ValueError as error:
+        raise NodeUnreachable(f"node {node.name} answers nonsense") from error
+    return answer
+
+
 def _whole(node: Node, call: Call) -> bytes:
     connection, response = _ask(node, call)
     with closing(connection):
@@ -123,7 +146,7 @@ def _ask(node: Node, call: Call) -> tuple[http.client.HTTPConnection, http.clien
     if node.mesh_address is None:
         raise NodeUnreachable(f"node {node.name} has never reported an address")
     connection = http.client.HTTPConnection(node.mesh_address, node.byte_port, timeout=settings.BYTES_CONNECT_SECONDS)
-    headers = {"Authorization": f"Bearer {make_ticket(node, call.verb, call.subject)}"}
+    headers = {"Authorization": f"Bearer {make_ticket(node, call.verb, call.subject, **call.claims)}"}
     try:
         connection.connect()
         connection.sock.settimeout(settings.BYTES_READ_SECONDS)

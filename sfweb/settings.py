@@ -173,6 +173,8 @@ BYTES_CONNECT_SECONDS = 5.0
 BYTES_READ_SECONDS = 60.0
 BYTES_TICKET_SECONDS = 600
 """Talking to a node's byte server: how long to wait for it, and how long a ticket for one object is good (SE-5)."""
+SCREENSHOT_SECONDS = float(os.environ.get("SCREENSHOT_SECONDS", "3600")) * TIME_SCALE
+VDI_DIRECT = _flag("VDI_DIRECT", True)
 NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
 UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
 UPLOAD_EXPIRY_SECONDS = float(os.environ.get("UPLOAD_EXPIRY_SECONDS", "86400")) * TIME_SCALE

@@ -125,11 +125,13 @@ class FakeNode:
                     "mesh_address": self.address,
                 },
                 inventory=self.findings.inventory,
-                power_off_by_guest=tuple(self.findings.powered_off),
+                power_off_by_guest=dict(self.findings.powered_off),
+                disk_errors=tuple(self.findings.disk_errors),
             ),
         )
         self.findings.inventory = None
         self.findings.powered_off.clear()
+        self.findings.disk_errors.clear()
         self.take(answer)
         return answer
 

@@ -22,6 +22,11 @@ INSTANCE = "6f1c9d0a-0000-4000-8000-000000000001"
 NETWORK = "6f1c9d0a-0000-4000-8000-000000000002"
 BLOB = "6f1c9d0a-0000-4000-8000-000000000003"
 UPLOAD = "6f1c9d0a-0000-4000-8000-000000000004"
+BUSES = ("virtio", "scsi", "sata", "usb", "nvme")
+DISK_KINDS = ("disk", "cdrom")
+CARD_MODELS = ("virtio", "e1000", "e1000e", "rtl8139", "vmxnet3")
+VIDEO_MODELS = ("cirrus", "vga", "qxl", "virtio", "bochs", "none")
+VIDEO_PROTOCOLS = ("spice", "vnc")
 URL = "https://images.example.org/tiny.qcow2"
 
 

@@ -24,6 +24,7 @@ OF_THE_NODE_ALONE = {
     "drivers",
     "duties",
     "fake_faults",
+    "fake_files",
     "fake_guests",
     "fake_host",
     "fake_store",

@@ -1,7 +1,8 @@
 """Make one instance what its spec says: its disks, its config drive, and a domain in the wished power state.
 
-Disks and config drive are created where missing and never replaced. A domain that runs from another spec is left
-running; the fact `restart_needed` says so, and the next start uses the new spec.
+Disks and config drive are created where missing and never replaced; a disk grows to its spec's size and never shrinks; one
+that the spec does not name any more is removed. A running domain gets and loses network cards and disks until it has those
+of its spec. What else changed waits for the next start; the fact `restart_needed` says so.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from nodeagent.action import Action, Result
 from nodeagent.host import Call, DomainState, Host, Refused, Retry
-from nodeagent.specs import InstanceSpec, Power
+from nodeagent.specs import DiskSpec, InstanceSpec, Power
 from nodeagent.wire import dump
 
 
@@ -32,14 +33,15 @@ def run(request: Request, host: Host, call: Call) -> Result:
 
     for disk in missing:
         host.create_disk(spec.instance, disk, call)
+    grown = [disk for disk in spec.disks if _grows(spec.instance, disk, before, host)]
     if drive_missing:
         host.write_config_drive(spec, call.config_drive(), call)
-    moved = _follow_power_wish(spec, digest, domain, host)
+    moved = _plug_and_power(spec, digest, domain, host)
     stale = [file for file in before if file not in {disk.file for disk in spec.disks}]
     for file in stale:
         host.remove_disk(spec.instance, file)
 
-    acted = bool(missing or stale) or drive_missing or moved
+    acted = bool(missing or grown or stale) or drive_missing or moved
     change = "unchanged" if not acted else "repaired" if before or domain else "created"
     stays = domain is not None and spec.power != Power.OFF
     return Result(
@@ -49,8 +51,12 @@ def run(request: Request, host: Host, call: Call) -> Result:
 
 
 def spec_digest(spec: InstanceSpec) -> str:
-    """What a domain was started from, as hex; the power wish does not count."""
-    document = dump(dataclasses.replace(spec, power=Power.ON))
+    """What a domain was started from and keeps until its end, as hex.
+
+    The power wish does not count, nor do disks and cards, which are compared one by one, nor names, which it does not know.
+    """
+    lasting = dataclasses.replace(spec, power=Power.ON, disks=(), interfaces=(), name="any", namespace="")
+    document = dump(lasting)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
@@ -61,9 +67,44 @@ def _require_own_disks(spec: InstanceSpec, present: dict[str, str | None]) -> No
 
 
 def _require_blobs(spec: InstanceSpec, host: Host) -> None:
-    for disk in spec.disks:
-        if disk.blob is not None and host.blob(disk.blob) is None:
-            raise Retry("blob.missing", f"blob {disk.blob} of {disk.device} is not on this node")
+    needed = {disk.device: disk.blob for disk in spec.disks} | {"the firmware's variables": spec.nvram}
+    for part, blob in needed.items():
+        if blob is not None and host.blob(blob) is None:
+            raise Retry("blob.missing", f"blob {blob} of {part} is not on this node")
+
+
+def _grows(instance: str, disk: DiskSpec, before: dict[str, str | None], host: Host) -> bool:
+    if disk.kind != "disk" or disk.size_gb == 0 or disk.file not in before:
+        return False
+    return host.grow_disk(instance, disk) != "unchanged"
+
+
+def _plug_and_power(spec: InstanceSpec, digest: str, domain: DomainState | None, host: Host) -> bool:
+    """Devices and power; true when anything was needed. A guest lets go of a device only while it runs."""
+    if domain is None or spec.power == Power.OFF:
+        return _follow_power_wish(spec, digest, domain, host)
+    if spec.power == Power.PAUSED:
+        plugged = _plug(spec, domain, host)
+        return _follow_power_wish(spec, digest, domain, host) or plugged
+    moved = _follow_power_wish(spec, digest, domain, host)
+    return _plug(spec, domain, host) or moved
+
+
+def _plug(spec: InstanceSpec, domain: DomainState, host: Host) -> bool:
+    """Give the domain the cards and disks that it lacks, then take those that it should not have."""
+    new_cards = [card for card in spec.interfaces if card.mac not in domain.macs]
+    new_disks = [disk for disk in spec.disks if disk.file not in domain.disks]
+    old_macs = [mac for mac in domain.macs if mac not in {card.mac for card in spec.interfaces}]
+    old_disks = [file for file in domain.disks if file not in {disk.file for disk in spec.disks}]
+    for card in new_cards:
+        host.attach_interface(spec.instance, card)
+    for disk in new_disks:
+        host.attach_disk(spec.instance, disk)
+    for mac in old_macs:
+        host.detach_interface(spec.instance, mac)
+    for file in old_disks:
+        host.detach_disk(spec.instance, file.partition(".")[0])
+    return bool(new_cards or new_disks or old_macs or old_disks)
 
 
 def _follow_power_wish(spec: InstanceSpec, digest: str, domain: DomainState | None, host: Host) -> bool:
@@ -89,6 +130,14 @@ ACTION = Action(
     run=run,
     max_seconds=300.0,
     refusals=frozenset(
-        {"blob.unsafe", "cancelled", "disk.conflict", "disk.full", "instance.unsupported", "port.taken"}
+        {
+            "blob.unsafe",
+            "cancelled",
+            "device.refused",
+            "disk.conflict",
+            "disk.full",
+            "instance.unsupported",
+            "port.taken",
+        }
     ),
 )

@@ -75,22 +75,20 @@ def _meta_data(spec: InstanceSpec, drive: ConfigDrive) -> dict[str, Any]:
 
 
 def network_data(interfaces: Sequence[InterfaceSpec], mtus: Sequence[int]) -> dict[str, Any]:
+    """The document, in the order of the interfaces; one that has no address gets no network, and so the guest none."""
+    addressed = [order for order, interface in enumerate(interfaces) if interface.address is not None]
     servers = dict.fromkeys(server for interface in interfaces for server in interface.nameservers)
     return {
         "links": [
             {"id": f"eth{order}", "type": "vif", "ethernet_mac_address": interface.mac, "mtu": mtu}
             for order, (interface, mtu) in enumerate(zip(interfaces, mtus, strict=True))
         ],
-        "networks": [
-            _network(order, interface)
-            for order, interface in enumerate(interfaces)
-            if interface.dhcp or interface.address is not None
-        ],
+        "networks": [_network(order, interfaces[order], is_first=order == addressed[0]) for order in addressed],
         "services": [{"type": "dns", "address": server} for server in servers],
     }
 
 
-def _network(order: int, interface: InterfaceSpec) -> dict[str, Any]:
+def _network(order: int, interface: InterfaceSpec, *, is_first: bool) -> dict[str, Any]:
     document: dict[str, Any] = {"id": f"network{order}", "link": f"eth{order}", "network_id": interface.network}
     if interface.dhcp:
         return {**document, "type": "ipv4_dhcp"}
@@ -101,6 +99,6 @@ def _network(order: int, interface: InterfaceSpec) -> dict[str, Any]:
         "routes": [],
     }
     # One default route only; a second one would take the first one's traffic.
-    if order == 0 and interface.gateway:
+    if is_first and interface.gateway:
         document["routes"] = [{"network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": interface.gateway}]
     return document

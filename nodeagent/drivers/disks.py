@@ -74,6 +74,20 @@ class Disks:
         with appearing(target, call.token) as temporary:
             make_empty(temporary, _bytes(disk, facts), call, base)
 
+    def size_to_reach(self, instance: str, disk: DiskSpec) -> int:
+        """The bytes that an existing disk should have by its spec; 0 when it is large enough."""
+        size = disk.size_gb * GIB
+        return size if read_header(self._layout.disk(instance, disk.file)).virtual_size < size else 0
+
+    def resize(self, instance: str, file: str, size: int) -> None:
+        """Make the disk of a guest that is off `size` bytes large."""
+        path = self._layout.disk(instance, file)
+        command.run(
+            ["qemu-img", "resize", "-q", "-f", "qcow2", f"file:{path}", str(size)],
+            timeout=QEMU_IMG_SECONDS,
+            limits=LIMITS,
+        )
+
     def verify_chain(self, instance: str, disk: DiskSpec) -> None:
         """Raises unless the disk's file lies directly on the cached blob of its spec, or on nothing."""
         header = read_header(self._layout.disk(instance, disk.file))

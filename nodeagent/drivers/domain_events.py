@@ -55,6 +55,8 @@ class Lifecycle:
             self._ended_by_host.add(instance)
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             return self._stopped(instance, detail)
+        if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED and detail == libvirt.VIR_DOMAIN_EVENT_SUSPENDED_IOERROR:
+            return "disk_error"
         return {
             libvirt.VIR_DOMAIN_EVENT_STARTED: "started",
             libvirt.VIR_DOMAIN_EVENT_SUSPENDED: "paused",

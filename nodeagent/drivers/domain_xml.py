@@ -7,18 +7,22 @@ graphics listen on the mesh address only, with a password that is not valid yet 
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from nodeagent.drivers.acceleration import QEMU
-from nodeagent.drivers.layout import Layout
+from nodeagent.drivers.layout import DISK_SUFFIX, Layout
 from nodeagent.nethelper import names
 from nodeagent.specs import DiskSpec, InstanceSpec, InterfaceSpec
 
 METADATA = "https://steadyfist.invalid/domain"
 EXPIRED = "2000-01-01T00:00:00"
 TRANSLATION_CACHE_MB = 64
+# Devices that every guest has: config drive, controllers, video, channel, balloon, random numbers, vsock.
+OWN_DEVICES = 8
+SPARE_PORTS = 8
 LOOPBACK = "127.0.0.1"
 # libvirt's cut for VNC, whose protocol knows no longer ones.
 PASSWORD_LENGTH = 8
@@ -71,9 +75,38 @@ def render(spec: InstanceSpec, digest: str, around: Surroundings) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def digest_in(document: str) -> str | None:
+def digest_in(document: Element) -> str | None:
     """The digest that `render` put into a document; None for a domain that is not ours."""
-    return ElementTree.fromstring(document).findtext(f"metadata/{{{METADATA}}}spec")
+    return document.findtext(f"metadata/{{{METADATA}}}spec")
+
+
+def disks_in(document: Element) -> tuple[str, ...]:
+    """The files of a domain's disks, as `specs.disk_file` calls them; the config drive is not one of them."""
+    sources = (_source(disk) for disk in document.iterfind("devices/disk"))
+    return tuple(PurePath(source).name.removesuffix(DISK_SUFFIX) for source in sources if source.endswith(DISK_SUFFIX))
+
+
+def macs_in(document: Element) -> tuple[str, ...]:
+    return tuple(mac.get("address", "").lower() for mac in document.iterfind("devices/interface/mac"))
+
+
+def _source(disk: Element) -> str:
+    source = disk.find("source")
+    return "" if source is None else source.get("file", "")
+
+
+def disk_document(instance: str, disk: DiskSpec, around: Surroundings) -> str:
+    """One disk, for a domain that runs already."""
+    devices = Element("devices")
+    _add_disk(devices, instance, disk, around)
+    return ElementTree.tostring(devices[0], encoding="unicode")
+
+
+def interface_document(interface: InterfaceSpec, around: Surroundings) -> str:
+    """One network card, for a domain that runs already."""
+    devices = Element("devices")
+    _add_interface(devices, interface, around)
+    return ElementTree.tostring(devices[0], encoding="unicode")
 
 
 def _text(parent: Element, tag: str, text: Any, **attributes: str) -> Element:
@@ -86,7 +119,10 @@ def _add_firmware(root: Element, spec: InstanceSpec, around: Surroundings) -> No
     system = SubElement(root, "os", {"firmware": "efi"} if spec.uefi else {})
     _text(system, "type", "hvm", arch="x86_64", machine="q35" if spec.uefi else spec.machine)
     if spec.uefi:
-        SubElement(system, "loader", secure="yes" if spec.secure_boot else "no")
+        wanted = "yes" if spec.secure_boot else "no"
+        features = SubElement(system, "firmware")
+        for feature in ("secure-boot", "enrolled-keys"):
+            SubElement(features, "feature", enabled=wanted, name=feature)
         _text(system, "nvram", around.layout.nvram(spec.instance))
     SubElement(system, "boot", dev="hd")
 
@@ -106,6 +142,7 @@ def _add_features(root: Element, spec: InstanceSpec, around: Surroundings) -> No
 
 def _add_devices(devices: Element, spec: InstanceSpec, around: Surroundings) -> None:
     _text(devices, "emulator", QEMU)
+    _add_ports(devices, spec)
     for disk in spec.disks:
         _add_disk(devices, spec.instance, disk, around)
     if any(disk.bus == "scsi" for disk in spec.disks):
@@ -123,6 +160,15 @@ def _add_devices(devices: Element, spec: InstanceSpec, around: Surroundings) -> 
         SubElement(SubElement(devices, "vsock", model="virtio"), "cid", auto="no", address=str(spec.vsock_cid))
     SubElement(devices, "memballoon", model="virtio")
     _text(SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
+
+
+def _add_ports(devices: Element, spec: InstanceSpec) -> None:
+    """On a q35 machine each device needs a port of its own, and none can be made while the guest runs."""
+    if not spec.uefi:
+        return
+    SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
+    for _ in range(len(spec.disks) + len(spec.interfaces) + OWN_DEVICES + SPARE_PORTS):
+        SubElement(devices, "controller", type="pci", model="pcie-root-port")
 
 
 def _add_disk(devices: Element, instance: str, disk: DiskSpec, around: Surroundings) -> None:

@@ -28,6 +28,8 @@ T = TypeVar("T")
 CALL_SECONDS = 20.0
 # The first start after libvirtd came up waits until it has asked QEMU for its features.
 START_SECONDS = 90.0
+SCREEN_CHUNK = 2**18
+SCREEN_BYTES = 2**28
 _GONE = frozenset({libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID})
 _SILENT = frozenset({libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED})
 _LOST = frozenset({libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_NO_CONNECT})
@@ -184,6 +186,26 @@ class Domains:
 
         return self._deadlines.run(f"agent of {instance}", seconds + self._seconds, lambda: self._translated(act))
 
+    def screen(self, instance: str) -> bytes:
+        """The picture that its first screen shows, in the format that QEMU gives. Refused("screen.none") without one."""
+
+        def act(domain: Any) -> bytes:
+            stream = self._open().newStream(0)
+            try:
+                domain.screenshot(stream, 0, 0)
+            except libvirt.libvirtError as error:
+                raise Refused("screen.none", str(error)) from error
+            picture = bytearray()
+            while chunk := stream.recv(SCREEN_CHUNK):
+                picture += chunk
+                if len(picture) > SCREEN_BYTES:
+                    stream.abort()
+                    raise Refused("screen.none", f"the picture has more than {SCREEN_BYTES} bytes")
+            stream.finish()
+            return bytes(picture)
+
+        return self.on(instance, act)
+
     def has_spice(self, virtualisation: str) -> bool:
         """Whether QEMU here can show a guest by SPICE; `virtualisation` is kvm or qemu."""
 
@@ -271,7 +293,13 @@ def _state(domain: Any) -> DomainState:
     state, _ = domain.state()
     paused = state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED)
     power = Power.PAUSED if paused else Power.ON
-    return DomainState(power=str(power), digest=domain_xml.digest_in(domain.XMLDesc(0)) or "")
+    document = ElementTree.fromstring(domain.XMLDesc(0))
+    return DomainState(
+        power=str(power),
+        digest=domain_xml.digest_in(document) or "",
+        disks=domain_xml.disks_in(document),
+        macs=domain_xml.macs_in(document),
+    )
 
 
 @contextlib.contextmanager

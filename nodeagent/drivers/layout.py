@@ -13,6 +13,7 @@ from pathlib import Path
 from nodeagent.specs import DISK_FILE, UUID, require_uuid
 
 DISK_SUFFIX = ".qcow2"
+CONFIG_DRIVE_FILE = "config.iso"
 
 
 class Layout:
@@ -48,7 +49,7 @@ class Layout:
         return self.instance(instance) / f"{file}{DISK_SUFFIX}"
 
     def config_drive(self, instance: str) -> Path:
-        return self.instance(instance) / "config.iso"
+        return self.instance(instance) / CONFIG_DRIVE_FILE
 
     def console_log(self, instance: str) -> Path:
         return self.instance(instance) / "console.log"

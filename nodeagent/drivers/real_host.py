@@ -5,14 +5,14 @@ import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from nodeagent.config import Config
-from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, machine
+from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, firmware, machine
 from nodeagent.drivers.acceleration import find as find_acceleration
 from nodeagent.drivers.blob_checks import BlobChecks
 from nodeagent.drivers.blobs import Blobs
+from nodeagent.drivers.devices import Devices
 from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
 from nodeagent.drivers.guest_agent import GuestAgents
@@ -41,6 +41,7 @@ from nodeagent.specs import (
     ConfigDrive,
     DiskSpec,
     InstanceSpec,
+    InterfaceSpec,
     NetworkSpec,
     Power,
     RouterSpec,
@@ -99,6 +100,7 @@ class RealHost:
         self._domains = Domains(config.libvirt_uri)
         self._guests = GuestAgents(self._domains, self._blobs)
         self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
+        self._devices = Devices(self._domains)
 
     @cached_property
     def acceleration(self) -> str:
@@ -173,17 +175,30 @@ class RealHost:
     def disks(self, instance: str) -> Mapping[str, str | None]:
         return self._disks.present(instance)
 
-    def remove_disk(self, instance: str, file: str) -> None:
-        remove(self._layout.disk(instance, file))
-
     def snapshot_disks(self, instance: str, disks: Sequence[CapturedDisk], quiesce: bool, call: Call) -> Snapshot:
         return self._snapshots.take(instance, disks, quiesce, call)
 
     def create_disk(self, instance: str, disk: DiskSpec, call: Call) -> None:
         self._disks.create(instance, disk, self._blobs.facts(disk.blob) if disk.blob else None, call)
 
+    def grow_disk(self, instance: str, disk: DiskSpec) -> str:
+        size = self._disks.size_to_reach(instance, disk)
+        if not size:
+            return "unchanged"
+        if self.domain(instance) is None:
+            self._disks.resize(instance, disk.file, size)
+        else:
+            self._devices.resize(instance, disk.device, size)
+        return "repaired"
+
+    def remove_disk(self, instance: str, file: str) -> str:
+        domain = self.domain(instance)
+        if domain is not None and file in domain.disks:
+            raise RuntimeError(f"{file} is in use by the domain of {instance}")
+        return "removed" if remove(self._layout.disk(instance, file)) else "unchanged"
+
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
-        mtus = self._mtus(spec)
+        mtus = self._mtus(spec.interfaces)
         config_drive.write(
             self._layout.config_drive(spec.instance),
             call.token,
@@ -207,7 +222,9 @@ class RealHost:
             self._disks.verify_chain(spec.instance, disk)
         self._layout.instance(spec.instance).mkdir(exist_ok=True, mode=0o711)
         console_log.prepare(self._layout.console_log(spec.instance))
-        document = domain_xml.render(spec, digest, self._surroundings(spec))
+        if spec.nvram is not None:
+            firmware.prepare(self._layout.nvram(spec.instance), self._layout.blob(spec.nvram), digest)
+        document = domain_xml.render(spec, digest, self._surroundings(spec.disks, spec.interfaces))
         try:
             self._domains.start(spec.instance, document, paused=spec.power == Power.PAUSED)
         except Retry:
@@ -218,6 +235,19 @@ class RealHost:
 
     def stop_domain(self, instance: str) -> str:
         return self._domains.stop(instance)
+
+    def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
+        self._devices.attach(instance, domain_xml.interface_document(interface, self._surroundings((), (interface,))))
+
+    def detach_interface(self, instance: str, mac: str) -> None:
+        self._devices.detach_interface(instance, mac)
+
+    def attach_disk(self, instance: str, disk: DiskSpec) -> None:
+        self._disks.verify_chain(instance, disk)
+        self._devices.attach(instance, domain_xml.disk_document(instance, disk, self._surroundings((disk,), ())))
+
+    def detach_disk(self, instance: str, device: str) -> None:
+        self._devices.detach_disk(instance, device)
 
     def suspend_domain(self, instance: str) -> None:
         self._domains.suspend(instance)
@@ -247,7 +277,7 @@ class RealHost:
         return self._guests.read(instance, blob, source, call)
 
     def keep_blob(self, blob: str, content: bytes, call: Call) -> BlobFacts:
-        return self._blobs.make(blob, lambda path: _write(path, content), call)
+        return self._blobs.put(blob, content, call.token)
 
     def inventory(self) -> HostInventory:
         unreadable: list[str] = []
@@ -277,13 +307,13 @@ class RealHost:
         running = self._domains.running()
         return {instance: str(Power.OFF) for instance in self._layout.known_instances()} | dict(running)
 
-    def _surroundings(self, spec: InstanceSpec) -> domain_xml.Surroundings:
+    def _surroundings(self, disks: Sequence[DiskSpec], interfaces: Sequence[InterfaceSpec]) -> domain_xml.Surroundings:
         return domain_xml.Surroundings(
             layout=self._layout,
             acceleration=self.acceleration,
             mesh_address=self._config.mesh_address,
-            formats={disk.blob: self._format(disk.blob) for disk in spec.disks if disk.blob},
-            mtus=self._mtus(spec),
+            formats={disk.blob: self._format(disk.blob) for disk in disks if disk.blob},
+            mtus=self._mtus(interfaces),
             spice=self._spice,
             vsock=machine.has_vsock(),
         )
@@ -298,9 +328,9 @@ class RealHost:
             raise Retry("blob.missing", f"blob {blob} is not on this node")
         return facts.format
 
-    def _mtus(self, spec: InstanceSpec) -> dict[str, int]:
+    def _mtus(self, interfaces: Sequence[InterfaceSpec]) -> dict[str, int]:
         mtus = {}
-        for bridge in {names.bridge(interface.vni) for interface in spec.interfaces}:
+        for bridge in {names.bridge(interface.vni) for interface in interfaces}:
             mtu = machine.device_mtu(bridge)
             if mtu is None:
                 raise Retry("network.missing", f"bridge {bridge} is not on this node")
@@ -321,10 +351,6 @@ class RealHost:
             deny=[own, *machine.networks_on(self._config.mesh_device)],
             proxy=self._config.fetch_proxy,
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _require_supported(spec: InstanceSpec) -> None:

@@ -1,11 +1,13 @@
 """What domains did by themselves since the last look (EN-13).
 
-A guest that shut itself down tells its owner's wish. One that crashed is shown by a fresh inventory in the same report, so
-that it is started again at once.
+A guest that shut itself down tells its owner's wish, as of the wish that the node had followed then: what the owner asked
+for since is newer and stands. One that crashed is shown by a fresh inventory in the same report, so
+that it is started again at once. One that a failing disk has paused stays as it is.
 """
 
 import queue
 
+from nodeagent.host import DomainEvent
 from nodeagent.reporter import Duty, Surroundings
 
 PERIOD_SECONDS = 1.0
@@ -18,10 +20,24 @@ def run(around: Surroundings) -> None:
         except queue.Empty:
             return
         if event.cause == "guest":
-            around.findings.powered_off.add(event.instance)
+            _note_shutdown(around, event)
+        elif event.cause == "disk_error":
+            around.findings.disk_errors.add(event.instance)
         elif event.cause == "crashed":
             around.notice("status", "guest crashed", "instance", event.instance)
             around.findings.again.add("inventory")
+
+
+def _note_shutdown(around: Surroundings, event: DomainEvent) -> None:
+    """One that runs again meanwhile has been started by a newer wish."""
+    try:
+        runs = around.host.domain(event.instance) is not None
+    except Exception:
+        around.events.put(event)
+        raise
+    known = around.journal.known(f"instance:{event.instance}")
+    if known is not None and not runs:
+        around.findings.powered_off[event.instance] = known.generation
 
 
 DUTY = Duty(name="domain_events", period=PERIOD_SECONDS, run=run)

@@ -5,22 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sftasks import attachment, engine, wishes
+from sftasks import attachment, devices, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
-from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
+from sfweb.domain import artifact_refs, placement, ports
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.rows import insert
-from sfweb.domain.specs import NewDisk, NewInstance, NewInterface
+from sfweb.domain.specs import NewDisk, NewInstance
 from sfweb.domain.transactions import durable
-from sfweb.errors import Conflict, NotFound, NotReady
+from sfweb.errors import NotFound
 from sfweb.models import (
-    AddressKind,
     Blob,
     Disk,
     Instance,
-    Interface,
     Metadata,
     Namespace,
     Network,
@@ -29,10 +27,6 @@ from sfweb.models import (
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
-BUS_LETTERS = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd", "nvme": "nvme"}
-CONFIG_DRIVE_INDEX = 1
-"""With a config drive the second disk device is the drive's own, so a second data disk is the third (vdc)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Chosen:
@@ -40,6 +34,7 @@ class _Chosen:
 
     namespace: Namespace
     blobs: tuple[Blob | None, ...]
+    nvram: Blob | None
     networks: tuple[Network, ...]
 
 
@@ -67,7 +62,7 @@ def _request(caller: Caller, wanted: NewInstance, identity: UUID) -> Accepted:
     instance = _write_instance(wanted, chosen, identity, offer.node)
     placement.record(instance, room)
     _write_disks(instance, wanted.disks, chosen.blobs)
-    _write_interfaces(instance, wanted.interfaces, chosen.networks)
+    devices.write_interfaces(instance, wanted.interfaces, chosen.networks)
     wishes.want_new(offer.node, "instance", identity)
     engine.depend(operation, _bring_shared(instance, chosen, networks, caller))
     return Accepted(instance, operation)
@@ -77,25 +72,16 @@ def _choose(caller: Caller, wanted: NewInstance) -> _Chosen:
     """Resolve every reference; networks are named in the instance's namespace (NI-1)."""
     namespace = find_namespace(caller, wanted.namespace)
     blobs = tuple(artifact_refs.resolve(caller, disk.base, namespace) for disk in wanted.disks)
+    nvram = artifact_refs.resolve(caller, wanted.nvram_template, namespace)
     owner = Caller(namespace=namespace.name, namespace_uuid=namespace.pk)
     networks = tuple(find_network(owner, card.network, namespace.name) for card in wanted.interfaces)
     for network in networks:
-        _require_usable(network)
-    return _Chosen(namespace=namespace, blobs=blobs, networks=networks)
-
-
-def _require_usable(network: Network) -> None:
-    if network.state == State.INITIAL:
-        raise NotReady(f"network {network.name} is not ready yet")
-    if network.state != State.CREATED:
-        raise NotFound(f"network not found: {network.name} is {network.state}")
+        devices.require_usable(network)
+    return _Chosen(namespace=namespace, blobs=blobs, nvram=nvram, networks=networks)
 
 
 def _room(wanted: NewInstance, chosen: _Chosen) -> placement.Room:
-    sizes = [
-        disk.size_gb or (-(-(blob.virtual_size or 1) // 2**30) if blob else 1)
-        for disk, blob in zip(wanted.disks, chosen.blobs, strict=True)
-    ]
+    sizes = [devices.room_gb(disk, blob) for disk, blob in zip(wanted.disks, chosen.blobs, strict=True)]
     return placement.Room(cpus=wanted.cpus, memory_mb=wanted.memory_mb, disk_gb=sum(sizes))
 
 
@@ -104,14 +90,14 @@ def _lock_parents(chosen: _Chosen) -> list[Network]:
 
     A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid.
     """
-    blobs = sorted(blob.pk for blob in chosen.blobs if blob is not None)
+    blobs = sorted(blob.pk for blob in (*chosen.blobs, chosen.nvram) if blob is not None)
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
         if blob.state not in (State.INITIAL, State.CREATED):
             raise NotFound(f"blob {blob.pk} is {blob.state}: {blob.error_message or ''}")
     wanted = {network.pk for network in chosen.networks}
     networks = list(Network.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
     for network in networks:
-        _require_usable(network)
+        devices.require_usable(network)
     namespace = Namespace.objects.select_for_update().get(pk=chosen.namespace.pk)
     if namespace.state != State.CREATED:
         raise NotFound(f"namespace not found: {namespace.name}")
@@ -136,6 +122,7 @@ def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: 
         uefi=wanted.uefi,
         secure_boot=wanted.secure_boot,
         nvram_template=wanted.nvram_template,
+        nvram_blob=chosen.nvram,
         machine_type="q35" if wanted.uefi else "pc",
         side_channels=list(wanted.side_channels),
         console_port=console,
@@ -155,15 +142,16 @@ def _write_instance(wanted: NewInstance, chosen: _Chosen, identity: UUID, node: 
 def _write_disks(instance: Instance, disks: Sequence[NewDisk], blobs: Sequence[Blob | None]) -> None:
     rows = []
     for number, (disk, blob) in enumerate(zip(disks, blobs, strict=True)):
-        index = number + 1 if instance.config_drive and number >= CONFIG_DRIVE_INDEX else number
+        index = number + 1 if instance.config_drive and number >= devices.CONFIG_DRIVE_INDEX else number
         rows.append(
             Disk(
                 instance=instance,
                 position=number,
-                device=device_name(disk.bus, index),
+                device=devices.device_name(disk.bus, index),
                 bus=disk.bus,
                 kind=disk.kind,
                 size_gb=disk.size_gb,
+                room_gb=devices.room_gb(disk, blob),
                 base=disk.base,
                 blob=blob,
             )
@@ -171,55 +159,11 @@ def _write_disks(instance: Instance, disks: Sequence[NewDisk], blobs: Sequence[B
     insert(rows)
 
 
-def device_name(bus: str, index: int) -> str:
-    """vda, vdb, … or sda, …; NVMe disks have numbers."""
-    return f"nvme{index}n1" if bus == "nvme" else f"{BUS_LETTERS[bus]}{chr(ord('a') + index)}"
-
-
-def _write_interfaces(instance: Instance, cards: Sequence[NewInterface], networks: Sequence[Network]) -> None:
-    rows = []
-    for order, (card, network) in enumerate(zip(cards, networks, strict=True)):
-        identity = uuid.uuid4()
-        mac = _take_mac(card, identity)
-        address = _take_address(card, network, identity)
-        rows.append(
-            Interface(
-                uuid=identity,
-                network=network,
-                instance=instance,
-                mac=mac,
-                address=address,
-                order=order,
-                model=card.model,
-            )
-        )
-    insert(rows)
-
-
-def _take_mac(card: NewInterface, interface: UUID) -> str:
-    if card.mac is None:
-        return allocator.mac_text(allocator.allocate("mac", "interface", interface))
-    try:
-        return allocator.mac_text(
-            allocator.allocate("mac", "interface", interface, value=allocator.mac_value(card.mac))
-        )
-    except Conflict:
-        raise Conflict(f"MAC address {card.mac} is in use", code="mac.in_use") from None
-
-
-def _take_address(card: NewInterface, network: Network, interface: UUID) -> str | None:
-    if card.no_address:
-        return None
-    if card.address is not None:
-        return ipam.reserve_fixed(network, card.address, AddressKind.INSTANCE, "interface", interface)
-    return ipam.reserve_random(network, AddressKind.INSTANCE, "interface", interface)
-
-
 def _bring_shared(instance: Instance, chosen: _Chosen, networks: Sequence[Network], caller: Caller) -> list[Operation]:
     """What must be on the node before the guest: its blobs and networks, and the carrier's knowledge of it."""
     assert instance.node_id is not None
     needed: list[Operation] = []
-    for blob in {blob.pk: blob for blob in chosen.blobs if blob is not None}.values():
+    for blob in {blob.pk: blob for blob in (*chosen.blobs, chosen.nvram) if blob is not None}.values():
         operation = attachment.bring_blob(blob, instance.node_id, caller)
         needed += [operation] if operation else []
     for network in networks:

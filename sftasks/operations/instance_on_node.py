@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment
+from sftasks import attachment, devices
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
 from sfweb.models import Instance, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
@@ -32,6 +32,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         done = Step.objects.filter(operation=operation, action="ensure_instance", state=StepState.DONE)
         if done.exists():
             Instance.objects.filter(pk=instance.pk).update(observed_power=instance.power, power_observed_at=UtcNow())
+    devices.settle(instance)
     if instance.state in (State.DELETED, State.ERROR) and not _still_wanted(instance):
         attachment.release(instance)
         attachment.leave(instance)

@@ -87,6 +87,7 @@ def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
         machine=row.machine_type,
         uefi=row.uefi,
         secure_boot=row.secure_boot,
+        nvram=str(row.nvram_blob_id) if row.nvram_blob_id else None,
         guest_agent=bool(row.side_channels),
     )
     return {"spec": dump(spec)}
@@ -102,7 +103,7 @@ def _disks(row: Instance) -> list[DiskSpec]:
             blob=str(disk.blob_id) if disk.blob_id else None,
             revision=disk.revision,
         )
-        for disk in row.disks.order_by("position")
+        for disk in row.disks.exclude(state=State.DELETE_WAIT).order_by("position")
     ]
 
 

@@ -79,7 +79,7 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
 
 
 def _unused_blobs() -> "QuerySet[Blob, UUID]":
-    unused = {f"{what}__isnull": True for what in ("locations", "versions", "disks", "agent_operations")}
+    unused = {f"{what}__isnull": True for what in ("locations", "versions", "disks", "nvram_of", "agent_operations")}
     rows = Blob.objects.filter(state=State.DELETED, **unused)
     held = NodeObject.objects.filter(object_type="blob", object_uuid=OuterRef("pk"))
     return rows.exclude(Exists(held.exclude(applied_wanted=Wanted.ABSENT))).values_list("pk", flat=True)[:PAGE]

@@ -9,10 +9,11 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
 from sftasks import attachment
+from sfweb.domain import artifact_refs
 from sfweb.domain.transactions import durable
-from sfweb.models import AgentOperation, ArtifactVersion, Blob, Disk, Operation, OperationTarget
+from sfweb.models import Blob, Operation, OperationTarget
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, AgentOperationState, State
+from sfweb.models.state import OPEN_OPERATION, State
 
 PAGE = 200
 
@@ -22,13 +23,10 @@ def run() -> dict[str, int]:
 
 
 def _unused() -> QuerySet[Blob]:
-    named = Exists(ArtifactVersion.objects.filter(blob=OuterRef("pk")).exclude(artifact__state=State.DELETED))
-    used = Exists(Disk.objects.filter(blob=OuterRef("pk")).exclude(instance__state=State.DELETED))
-    fetched = Exists(AgentOperation.objects.filter(blob=OuterRef("pk")).exclude(state=AgentOperationState.DELETED))
     about = OperationTarget.objects.filter(target_type="blob", target_uuid=OuterRef("pk"))
     worked_on = Exists(about.filter(operation__state__in=OPEN_OPERATION))
     old = Blob.objects.filter(created_at__lt=FromNow(-settings.BLOB_UNUSED_SECONDS)).exclude(state=State.DELETED)
-    return old.filter(~named, ~used, ~fetched, ~worked_on).order_by("created_at")
+    return old.filter(~artifact_refs.is_used(), ~worked_on).order_by("created_at")
 
 
 @durable

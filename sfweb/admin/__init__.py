@@ -36,6 +36,7 @@ PAGES = {
     models.BlobLocation: storage.LocationPage,
     models.BlobHash: storage.HashPage,
     models.ArtifactGrant: storage.GrantPage,
+    models.Screenshot: storage.ScreenshotPage,
     models.Upload: storage.UploadPage,
     models.Node: cluster.NodePage,
     models.NodeCapacity: cluster.CapacityPage,

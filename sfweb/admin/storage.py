@@ -50,6 +50,12 @@ class GrantPage(ReadOnlyPage):
     list_select_related = ("artifact", "namespace")
 
 
+class ScreenshotPage(ReadOnlyPage):
+    list_display = ("blob", "instance", "created_at")
+    search_fields = ("blob__uuid", "instance__name", "instance__uuid")
+    list_select_related = ("blob", "instance")
+
+
 class UploadPage(ReadOnlyPage):
     list_display = ("uuid", "namespace", "node", "state", "size", "created_at")
     list_filter = ("state",)

@@ -220,6 +220,13 @@ def started(request: Request, operation: Operation, view: Any, status: int = 200
     return response
 
 
+def accepted(request: Request, operation: Operation, view: Any) -> Response:
+    """As `started`, for the routes that are ours: 202, with the operation's address in `Location` as well."""
+    response = started(request, operation, view, status=202)
+    response["Location"] = address(request, f"/operations/{operation.uuid}")
+    return response
+
+
 def seconds(moment: Any) -> float | None:
     """Seconds since 1970, as the public client reads all times."""
     return moment.timestamp() if moment else None

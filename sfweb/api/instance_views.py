@@ -85,17 +85,18 @@ def _disk_spec(disk: Disk) -> dict[str, Any]:
     }
 
 
+def block_device(disk: Disk) -> dict[str, Any]:
+    return {
+        "device": disk.device,
+        "bus": disk.bus,
+        "size": disk.size_gb or None,
+        "blob_uuid": str(disk.blob_id) if disk.blob_id else None,
+        "snapshot_ignores": disk.kind == "cdrom",
+    }
+
+
 def _block_devices(row: Instance, disks: Sequence[Disk]) -> list[dict[str, Any]]:
     if row.state not in _WITH_DISKS:
         return []
-    shown: list[dict[str, Any]] = [
-        {
-            "device": disk.device,
-            "bus": disk.bus,
-            "size": disk.size_gb or None,
-            "blob_uuid": str(disk.blob_id) if disk.blob_id else None,
-            "snapshot_ignores": disk.kind == "cdrom",
-        }
-        for disk in disks
-    ]
+    shown = [block_device(disk) for disk in disks]
     return [*shown[:1], CONFIG_DRIVE, *shown[1:]] if row.config_drive else shown

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ListField
 
-from sftasks.operations import instance_create, instance_delete, instance_power
+from sftasks.operations import instance_create, instance_delete, instance_power, instance_update
 from sfweb.api.base import (
     ApiView,
     Flag,
@@ -19,18 +19,20 @@ from sfweb.api.base import (
     Number,
     Page,
     Text,
+    accepted,
     page,
     started,
     takes,
 )
+from sfweb.api.instance_changes import ChangeInput
+from sfweb.api.instance_inputs import CardInput, DiskInput
 from sfweb.api.instance_views import instance_views
-from sfweb.api.interfaces import interface_views
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
-from sfweb.domain.instance_rules import new_instance
+from sfweb.domain.instance_rules import instance_change, new_instance
 from sfweb.domain.lookup import find_instance
 from sfweb.errors import NotFound
-from sfweb.models import Instance, Interface
+from sfweb.models import Instance
 from sfweb.models.state import State
 
 GOING = (State.DELETE_WAIT, State.DELETED)
@@ -40,23 +42,6 @@ class ListInput(Page):
     """`all` shows deleted ones too, for as long as their rows are kept."""
 
     all = Flag()
-
-
-class DiskInput(Input):
-    size = Number(max_value=65536)
-    base = Text()
-    bus = Text()
-    type = Text()
-
-
-class CardInput(Input):
-    network_uuid = Text(required=True)
-    address = Text()
-    macaddress = Text()
-    model = Text()
-
-    def get_fields(self) -> dict[str, Any]:
-        return super().get_fields() | {"float": Flag()}
 
 
 class VideoInput(Input):
@@ -132,12 +117,12 @@ class InstanceDetail(ApiView):
         gone = instance_delete.request(self.caller, row)
         return started(request, gone.operation, shown(row.uuid))
 
-
-class InstanceInterfaces(ApiView):
-    @takes(Nothing)
-    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
-        rows = Interface.objects.filter(instance=find_instance(self.caller, ref))
-        return Response(interface_views(list(rows.exclude(state=State.DELETED).order_by("order"))))
+    @takes(ChangeInput)
+    def patch(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        """Ours: name, size, and larger disks."""
+        change = instance_change(wanted)
+        made = instance_update.request(self.caller, find_instance(self.caller, ref), change)
+        return accepted(request, made.operation, shown(made.row.uuid))
 
 
 class InstancePower(ApiView):

@@ -6,7 +6,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sfweb.api.base import ApiView, Nothing, takes
+from sftasks.operations import interface_unplug
+from sfweb.api.base import ApiView, Nothing, accepted, takes
 from sfweb.domain.lookup import find_interface
 from sfweb.domain.metadata import metadata_of
 from sfweb.models import Interface
@@ -37,3 +38,9 @@ class InterfaceDetail(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         return Response(interface_views([find_interface(self.caller, ref)])[0])
+
+    @takes(Nothing)
+    def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        """Ours: unplug it, also from a running guest; its addresses are free again once the guest has let go."""
+        gone = interface_unplug.request(self.caller, find_interface(self.caller, ref))
+        return accepted(request, gone.operation, interface_views([gone.row])[0])

@@ -1,8 +1,10 @@
 """The capability page. The client finds a capability by looking for its token anywhere in the text.
 
-A token stands here only when its endpoint answers, and no other text on the page may contain one.
+A token stands here only when its endpoint answers (those of `screens` where VDI_DIRECT allows it), and no other text on
+the page may contain one.
 """
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 CAPABILITIES = {
@@ -28,16 +30,18 @@ CAPABILITIES = {
     ),
     "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),
     "events": ("events-by-type",),
-    "instances": ("get-instance-namespace",),
+    "instances": ("get-instance-namespace", "hot-plug-interface", "instance-screenshot"),
     "interfaces": ("interface-metadata",),
     "networks": ("get-network-namespace", "list-addresses", "network-delete-async", "provide-dns"),
+    "screens": ("vdi-console-helper", "vdi-console-proxy"),
     "nodes": ("node-get", "node-metadata"),
 }
 
 
 def show_capabilities(request: HttpRequest) -> HttpResponse:
     """Public: the client reads it before it has a token."""
-    rows = "".join(f"<li>{family}: {', '.join(tokens)}</li>\n" for family, tokens in CAPABILITIES.items())
+    shown = {family: tokens for family, tokens in CAPABILITIES.items() if settings.VDI_DIRECT or family != "screens"}
+    rows = "".join(f"<li>{family}: {', '.join(tokens)}</li>\n" for family, tokens in shown.items())
     links = '<p><a href="/docs/">Interface</a>, <a href="/admin/">administration</a></p>'
     return HttpResponse(
         f"<!doctype html>\n<html><head><title>Steadyfist</title></head><body>\n<h1>Steadyfist</h1>\n"

@@ -7,6 +7,7 @@ from sfweb.api import artifacts as art
 from sfweb.api import (
     blobs,
     consoles,
+    graphics,
     instances,
     interfaces,
     labels,
@@ -17,6 +18,7 @@ from sfweb.api import (
     tokens,
     uploads,
 )
+from sfweb.api import instance_changes as changes
 from sfweb.api import namespaces as ns
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
@@ -33,9 +35,15 @@ urlpatterns: list[URLPattern] = [
     path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),
     path("instances", instances.Instances.as_view()),
     path("instances/<str:ref>", instances.InstanceDetail.as_view()),
-    path("instances/<str:ref>/interfaces", instances.InstanceInterfaces.as_view()),
+    path("instances/<str:ref>/interfaces", changes.InstanceInterfaces.as_view()),
+    path("instances/<str:ref>/disks", changes.InstanceDisks.as_view()),
+    path("instances/<str:ref>/disks/<str:device>", changes.InstanceDisk.as_view()),
     path("instances/<str:ref>/consoledata", consoles.ConsoleBytes.as_view()),
     path("instances/<str:ref>/console", consoles.ConsoleTickets.as_view()),
+    path("instances/<str:ref>/vdiconsolehelper", graphics.ViewerFile.as_view()),
+    path("instances/<str:ref>/vdiconsoleproxy", graphics.ViewerAddress.as_view()),
+    path("instances/<str:ref>/screenshot", graphics.Screenshots.as_view()),
+    path("screens/<str:ticket>", graphics.ViewerFileOnce.as_view()),
     *(path(f"instances/<str:ref>/{verb}", instances.InstancePower.as_view(verb=verb)) for verb in POWER_VERBS),
     path("instances/<str:ref>/agent/execute", agents.AgentExecute.as_view()),
     path("instances/<str:ref>/agent/put", agents.AgentPut.as_view()),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from sfweb.domain import catalogue
 from sfweb.domain.callers import Caller
@@ -15,7 +15,17 @@ from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import MOST_MATCHES, as_uuid, may_read_blob, shown_to, visible_artifacts
 from sfweb.domain.transactions import Again, is_duplicate
 from sfweb.errors import Conflict, Invalid, NotFound
-from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Instance, Namespace
+from sfweb.models import (
+    AgentOperation,
+    Artifact,
+    ArtifactKind,
+    ArtifactVersion,
+    Blob,
+    Disk,
+    Instance,
+    Namespace,
+    Screenshot,
+)
 from sfweb.models.state import AgentOperationState, State
 
 NOTHING = (None, "", "none")
@@ -144,14 +154,26 @@ def attach_version(artifact: Artifact, blob: Blob) -> Blob:
     return blob
 
 
+def is_used() -> Q:
+    """What still needs a blob, as a condition on blobs.
+
+    A version of a living artifact, a disk or the firmware of a living instance, a guest's file that somebody asked for, a
+    picture of a screen.
+    """
+    here, gone = {"blob": OuterRef("pk")}, State.DELETED
+    instances = Instance.objects.filter(nvram_blob=OuterRef("pk")).exclude(state=gone)
+    return (
+        Q(Exists(ArtifactVersion.objects.filter(**here).exclude(artifact__state=gone)))
+        | Q(Exists(Disk.objects.filter(**here).exclude(instance__state=gone)))
+        | Q(Exists(instances))
+        | Q(Exists(AgentOperation.objects.filter(**here).exclude(state=AgentOperationState.DELETED)))
+        | Q(Exists(Screenshot.objects.filter(**here)))
+    )
+
+
 def is_referenced(blob: uuid.UUID) -> bool:
-    """True while a living artifact's version, a living instance's disk or a guest's file that somebody asked for needs it."""
-    row = Blob.objects.get(pk=blob)
-    if row.agent_operations.exclude(state=AgentOperationState.DELETED).exists():
-        return True
-    if row.versions.exclude(artifact__state=State.DELETED).exists():
-        return True
-    return row.disks.exclude(instance__state=State.DELETED).exists()
+    """True while anything needs the blob."""
+    return Blob.objects.filter(is_used(), pk=blob).exists()
 
 
 def _by_source(caller: Caller, source: str) -> QuerySet[Artifact]:

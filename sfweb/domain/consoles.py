@@ -1,4 +1,4 @@
-"""Tickets to an instance's serial console: one use, one minute, bound to the instance, never in a URL (SE-15)."""
+"""Tickets to an instance's console: one use, one minute, bound to the instance and to the serial line or the screen (SE-15)."""
 
 import hashlib
 import secrets
@@ -15,28 +15,34 @@ TICKET_SECONDS = 60.0
 
 
 @durable
-def issue(caller: Caller, instance: Instance) -> str:
+def issue(caller: Caller, instance: Instance, purpose: str = "console") -> str:
     """A new ticket. Raises NotReady for an instance that has no console now."""
     if instance.state != State.CREATED or instance.node_id is None or instance.console_port is None:
         raise NotReady(f"instance {instance.name} is {instance.state}")
     text = secrets.token_urlsafe(32)
     ConsoleTicket.objects.create(
-        digest=_digest(text), instance=instance, issued_to=str(caller)[:128], expires_at=FromNow(TICKET_SECONDS)
+        digest=_digest(text),
+        purpose=purpose,
+        instance=instance,
+        issued_to=str(caller)[:128],
+        expires_at=FromNow(TICKET_SECONDS),
     )
     return text
 
 
 @durable
-def redeem(text: str) -> Instance:
+def redeem(text: str, purpose: str = "console") -> Instance:
     """The instance that the ticket opens; the second try, a late one and a made-up one raise Unauthenticated."""
-    good = ConsoleTicket.objects.filter(digest=_digest(text), used_at__isnull=True, expires_at__gt=UtcNow())
+    good = ConsoleTicket.objects.filter(
+        digest=_digest(text), purpose=purpose, used_at__isnull=True, expires_at__gt=UtcNow()
+    )
     if good.update(used_at=UtcNow()) != 1:
         raise Unauthenticated("the console ticket is wrong, used or too old")
     ticket = ConsoleTicket.objects.select_related("instance__node__credential").get(digest=_digest(text))
     instance = ticket.instance
     if instance.state != State.CREATED or instance.node is None:
         raise Unauthenticated("the instance has no console any more")
-    events.record("audit", "console opened", [("instance", instance.pk)], extra={"by": ticket.issued_to})
+    events.record("audit", f"{purpose} opened", [("instance", instance.pk)], extra={"by": ticket.issued_to})
     return instance
 
 

@@ -16,10 +16,13 @@ from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_node
 from sfweb.domain.metadata import check_all
 from sfweb.domain.names import check_hostname
-from sfweb.domain.specs import NewDisk, NewInstance, NewInterface
+from sfweb.domain.specs import InstanceChange, NewDisk, NewInstance, NewInterface
 from sfweb.errors import Invalid
 
 BUSES = ("virtio", "scsi", "sata", "usb", "nvme")
+HOT_BUSES = ("virtio", "scsi")
+"""On these a disk comes and goes while the guest runs."""
+CDROM_BUSES = ("scsi", "sata", "usb")
 DISK_KINDS = ("disk", "cdrom")
 CONFIG_DRIVES = {"openstack-disk": True, "none": False}
 CHANNELS = ("sf-agent", "sf-agent2")
@@ -38,6 +41,7 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
     check_hostname(wanted["name"])
     if wanted.get("secure_boot") and not wanted.get("uefi"):
         raise Invalid("secure_boot: needs uefi")
+    nvram = _nvram_template(wanted, fetch_allow)
     if "placed_on" in wanted:
         find_node(wanted["placed_on"])
     drive = wanted.get("configdrive", "openstack-disk")
@@ -64,32 +68,47 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
         side_channels=_channels(wanted.get("side_channels", CHANNELS)),
         uefi=wanted.get("uefi", False),
         secure_boot=wanted.get("secure_boot", False),
-        nvram_template=wanted.get("nvram_template"),
+        nvram_template=nvram,
         placed_on=wanted.get("placed_on"),
     )
 
 
 def new_disks(wanted: Iterable[Mapping[str, Any]], fetch_allow: Iterable[str]) -> tuple[NewDisk, ...]:
-    disks = tuple(_new_disk(number, disk, fetch_allow) for number, disk in enumerate(wanted))
+    disks = tuple(new_disk(disk, fetch_allow, f"disk.{number}.") for number, disk in enumerate(wanted))
     if not 0 < len(disks) <= MAX_DISKS:
         raise Invalid(f"disk: an instance has 1 to {MAX_DISKS} disks")
     return disks
 
 
-def _new_disk(number: int, wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> NewDisk:
-    bus, kind = wanted.get("bus", "virtio"), wanted.get("type", "disk")
+def new_disk(wanted: Mapping[str, Any], fetch_allow: Iterable[str], where: str = "") -> NewDisk:
+    """One disk that is asked for; `where` is what its parameters' names begin with in an error."""
+    kind = wanted.get("type", "disk")
+    bus = wanted.get("bus", "sata" if kind == "cdrom" else "virtio")
     if bus not in BUSES:
-        raise Invalid(f"disk.{number}.bus: must be one of {', '.join(BUSES)}")
+        raise Invalid(f"{where}bus: must be one of {', '.join(BUSES)}")
     if kind not in DISK_KINDS:
-        raise Invalid(f"disk.{number}.type: must be one of {', '.join(DISK_KINDS)}")
+        raise Invalid(f"{where}type: must be one of {', '.join(DISK_KINDS)}")
+    if kind == "cdrom" and bus not in CDROM_BUSES:
+        raise Invalid(f"{where}bus: a cdrom must be on one of {', '.join(CDROM_BUSES)}")
     base, size = wanted.get("base"), wanted.get("size", 0)
     if base in ("", "none"):
         base = None
     if base is None and not size:
-        raise Invalid(f"disk.{number}.size: a disk without a base needs a size")
+        raise Invalid(f"{where}size: a disk without a base needs a size")
     if base is not None:
-        check_base(base, fetch_allow, f"disk.{number}.base")
+        check_base(base, fetch_allow, f"{where}base")
     return NewDisk(size_gb=size, base=base, bus=bus, kind=kind)
+
+
+def _nvram_template(wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> str | None:
+    """What the firmware's variables begin as: a reference like a disk's base."""
+    template: str | None = wanted.get("nvram_template") or None
+    if template is None:
+        return None
+    if not wanted.get("uefi"):
+        raise Invalid("nvram_template: needs uefi")
+    check_base(template, fetch_allow, "nvram_template")
+    return template
 
 
 def new_interfaces(wanted: Iterable[Mapping[str, Any]]) -> tuple[NewInterface, ...]:
@@ -121,6 +140,18 @@ def new_interface(wanted: Mapping[str, Any], where: str = "network") -> NewInter
         model=model,
         floating=wanted.get("float", False),
     )
+
+
+def instance_change(wanted: Mapping[str, Any]) -> InstanceChange:
+    """The checked change of an instance that is there. Raises Invalid."""
+    if not wanted:
+        raise Invalid("body: says nothing that could change: name, cpus, memory, disk")
+    if "name" in wanted:
+        check_hostname(wanted["name"])
+    disks = tuple((disk["device"], disk["size"]) for disk in wanted.get("disk", ()))
+    if len({device for device, _ in disks}) != len(disks):
+        raise Invalid("disk: a device is named twice")
+    return InstanceChange(name=wanted.get("name"), cpus=wanted.get("cpus"), memory_mb=wanted.get("memory"), disks=disks)
 
 
 def new_video(wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from sfweb.models import (
     Network,
     Node,
     Operation,
+    Screenshot,
     Upload,
 )
 from sfweb.models.network import FLOATING
@@ -128,10 +129,12 @@ def readable_blobs(caller: Caller) -> models.QuerySet[Blob]:
     versions = ArtifactVersion.objects.filter(blob=OuterRef("pk"), artifact__in=visible_artifacts(caller).values("pk"))
     disks = Disk.objects.filter(blob=OuterRef("pk"), instance__namespace__name=caller.namespace)
     fetched = AgentOperation.objects.filter(blob=OuterRef("pk"), namespace__name=caller.namespace)
+    pictures = Screenshot.objects.filter(blob=OuterRef("pk"), instance__namespace__name=caller.namespace)
     return Blob.objects.filter(
         Exists(versions)
         | Exists(disks.exclude(instance__state=State.DELETED))
         | Exists(fetched.exclude(state=AgentOperationState.DELETED))
+        | Exists(pictures)
     )
 
 

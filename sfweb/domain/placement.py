@@ -34,6 +34,9 @@ class Room:
     disk_gb: int
 
 
+NOTHING = Room(cpus=0, memory_mb=0, disk_gb=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """One node as the snapshot saw it."""
@@ -129,6 +132,10 @@ def _reason(offer: Offer, wanted: Room) -> Rejection | None:
         return Rejection(
             node=offer.name, stage="cpu_max_per_instance", transient=False, limit=offer.largest_cpus, wanted=wanted.cpus
         )
+    return _shortage(offer, wanted)
+
+
+def _shortage(offer: Offer, wanted: Room) -> Rejection | None:
     dimensions = (
         ("sufficient_idle_cpu", offer.limit.cpus, offer.used.cpus, wanted.cpus),
         ("sufficient_idle_memory", offer.limit.memory_mb, offer.used.memory_mb, wanted.memory_mb),
@@ -220,18 +227,71 @@ def consume(instance: Instance) -> None:
         transition(row, ReservationState.CONSUMED)
 
 
+def enlarge(instance: Instance, wanted: Room) -> None:
+    """Let the instance take at least `wanted` where it is; its row must be locked. Raises NoCapacity, and then nothing
+    has changed.
+
+    What it needs less of than before stays taken until `settle`, so that the change can be taken back.
+    """
+    row = PlacementReservation.objects.select_for_update().get(instance=instance)
+    more = Room(
+        cpus=max(0, wanted.cpus - row.cpus),
+        memory_mb=max(0, wanted.memory_mb - row.memory_mb),
+        disk_gb=max(0, wanted.disk_gb - row.disk_gb),
+    )
+    if more == NOTHING:
+        return
+    offer = next(offer for offer in snapshot() if offer.node == row.node_id)
+    if more.cpus and wanted.cpus > offer.largest_cpus:
+        largest = Rejection(
+            node=offer.name, stage="cpu_max_per_instance", transient=False, limit=offer.largest_cpus, wanted=wanted.cpus
+        )
+        raise refusal([largest])
+    if not take(row.node_id, more):
+        guard = Rejection(node=offer.name, stage="capacity_guard", transient=True)
+        raise refusal([_shortage(offer, more) or guard])
+    _hold(row, more, 1)
+
+
+def settle(instance: Instance, needed: Room) -> None:
+    """Give back what the instance holds above `needed`. Harmless when repeated."""
+    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
+    if row is None or row.state == ReservationState.RELEASED:
+        return
+    less = Room(
+        cpus=max(0, row.cpus - needed.cpus),
+        memory_mb=max(0, row.memory_mb - needed.memory_mb),
+        disk_gb=max(0, row.disk_gb - needed.disk_gb),
+    )
+    if less != NOTHING:
+        _give_back(row.node_id, less)
+        _hold(row, less, -1)
+
+
+def _hold(row: PlacementReservation, change: Room, sign: int) -> None:
+    PlacementReservation.objects.filter(pk=row.pk).update(
+        cpus=row.cpus + sign * change.cpus,
+        memory_mb=row.memory_mb + sign * change.memory_mb,
+        disk_gb=row.disk_gb + sign * change.disk_gb,
+    )
+
+
 def release(instance: Instance) -> None:
     """Give the room back, once, whatever happens twice; counters are floored at zero (SC-5)."""
     row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
     if row is None or row.state == ReservationState.RELEASED:
         return
     transition(row, ReservationState.RELEASED, released_at=UtcNow())
+    _give_back(row.node_id, Room(cpus=row.cpus, memory_mb=row.memory_mb, disk_gb=row.disk_gb))
+
+
+def _give_back(node: uuid.UUID, room: Room) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE node_capacity SET used_cpus = GREATEST(0, CAST(used_cpus AS SIGNED) - %s),"
             " used_memory_mb = GREATEST(0, CAST(used_memory_mb AS SIGNED) - %s),"
             " used_disk_gb = GREATEST(0, CAST(used_disk_gb AS SIGNED) - %s) WHERE node_id = %s",
-            [row.cpus, row.memory_mb, row.disk_gb, row.node_id],
+            [room.cpus, room.memory_mb, room.disk_gb, node],
         )
 
 

@@ -16,12 +16,15 @@ def disks_to_capture(instance: Instance, devices: Sequence[str] | None) -> list[
     if instance.state != State.CREATED:
         raise NotReady(f"instance {instance.name} is {instance.state}")
     disks = list(instance.disks.order_by("position"))
+    for disk in disks:
+        if disk.state != State.CREATED:
+            raise Conflict(f"disk {disk.device} is being attached or detached", code="instance.changing")
+    kinds = {disk.device: disk.kind for disk in disks}
     for device in devices or ():
-        disk = next((disk for disk in disks if disk.device == device), None)
-        if disk is None:
+        if device not in kinds:
             raise NotFound(f"instance {instance.name} has no disk {device}")
-        if disk.kind != "disk":
-            raise Invalid(f"device: {device} is a {disk.kind}, which is not captured")
+        if kinds[device] != "disk":
+            raise Invalid(f"device: {device} is a {kinds[device]}, which is not captured")
     chosen = [disk for disk in disks if disk.kind == "disk" and (devices is None or disk.device in devices)]
     if not chosen:
         raise Conflict(f"instance {instance.name} has no disk that can be captured", code="snapshot.no_disks")

@@ -50,6 +50,16 @@ class NewInstance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstanceChange:
+    """What of an instance is to change; null stays. `disks` are (device, new size in GiB)."""
+
+    name: str | None = None
+    cpus: int | None = None
+    memory_mb: int | None = None
+    disks: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewNetwork:
     """A network that is asked for; `netblock` is a strict IPv4 CIDR of /29 or larger."""
 

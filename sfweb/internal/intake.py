@@ -31,6 +31,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     if report.facts:
         claims.take_facts(node, report.facts)
     inventory.powered_off_by_guest(node, report.power_off_by_guest)
+    inventory.stopped_by_disk(node, report.disk_errors)
     drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
     told = claims.take_events(node, report.events)
     node.refresh_from_db()

@@ -18,7 +18,7 @@ from sfweb.domain import events, node_life
 from sfweb.domain.transactions import durable
 from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_OPERATION, State
+from sfweb.models.state import OPEN_OPERATION, State, transition
 
 POWERS = tuple(Power)
 PROOF = 2
@@ -26,13 +26,20 @@ PROOF = 2
 
 
 @durable
-def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
-    """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired."""
+def powered_off_by_guest(node: Node, instances: Mapping[str, Any]) -> None:
+    """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired.
+
+    {instance: the generation that the node had applied}; where the owner has wished otherwise since, that stands.
+    """
     if not instances:
         return
     rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
     for identity in {str(own) for own in rows}.intersection(instances):
-        changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
+        generation = instances[identity]
+        if not isinstance(generation, int):
+            continue
+        created = Instance.objects.filter(pk=identity, node=node, state=State.CREATED)
+        changed = created.filter(power_generation__lte=generation).exclude(power="off")
         off = {
             "power": "off",
             "observed_power": "off",
@@ -41,6 +48,22 @@ def powered_off_by_guest(node: Node, instances: Sequence[str]) -> None:
         }
         if changed.update(**off):
             events.record("status", "guest powered itself off", [("instance", uuid.UUID(identity))])
+
+
+@durable
+def stopped_by_disk(node: Node, instances: Sequence[str]) -> None:
+    """A disk of these failed and their guests are paused: they stay so, in error, for whoever can save what is on them."""
+    if not instances:
+        return
+    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
+    for identity in {str(own) for own in rows}.intersection(instances):
+        row = Instance.objects.select_for_update().filter(pk=identity, node=node, state=State.CREATED).first()
+        if row is None:
+            continue
+        message = f"disk.error: a disk failed on node {node.name}, the guest is paused"
+        transition(row, State.ERROR, error_message=message, power="paused", observed_power="paused")
+        Instance.objects.filter(pk=row.pk).update(power_observed_at=UtcNow(), generation=F("generation") + 1)
+        events.record("status", message, [("instance", row.pk), ("node", node.pk)])
 
 
 @durable

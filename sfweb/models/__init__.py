@@ -5,7 +5,7 @@ from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
 from sfweb.models.artifact import Artifact, ArtifactGrant, ArtifactKind, ArtifactVersion, Permission
 from sfweb.models.blob import Blob, BlobHash, BlobLocation, Upload
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
-from sfweb.models.console import ConsoleTicket
+from sfweb.models.console import ConsoleTicket, Screenshot
 from sfweb.models.event import Event, EventObject
 from sfweb.models.instance import Disk, Instance, PlacementReservation
 from sfweb.models.namespace import Key, Namespace, Trust
@@ -63,6 +63,7 @@ __all__ = [
     "PlacementReservation",
     "PoolAllocation",
     "SchemaVersion",
+    "Screenshot",
     "SnapshotSet",
     "Step",
     "Trust",

@@ -17,6 +17,8 @@ AGENT_SILENT, AGENT_READY = "not ready (no contact)", "ready"
 class Instance(models.Model):
     """A user's machine. `power` is the wish, `observed_power` what the node last said. `generation` as in EN-1.
 
+    nvram_blob        what `nvram_template` was resolved to: the first content of the firmware's variables
+    power_generation  the generation with which the owner's newest power wish was written
     user_data  base64 text as given; ssh_key: one public key; both secret (SE-3)
     """
 
@@ -33,6 +35,7 @@ class Instance(models.Model):
     observed_power = models.CharField(max_length=8, default="initial")
     power_observed_at = models.DateTimeField(null=True)
     generation = models.PositiveBigIntegerField(default=1)
+    power_generation = models.PositiveBigIntegerField(default=1)
     ssh_key = models.TextField(null=True)
     user_data = models.TextField(null=True)
     config_drive = models.BooleanField(default=True)
@@ -40,6 +43,7 @@ class Instance(models.Model):
     uefi = models.BooleanField(default=False)
     secure_boot = models.BooleanField(default=False)
     nvram_template = NameField(null=True, max_length=255)
+    nvram_blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="nvram_of")
     machine_type = models.CharField(max_length=16, default="pc")
     side_channels = models.JSONField(default=list)
     console_port = models.PositiveIntegerField(null=True)
@@ -67,6 +71,8 @@ class Disk(models.Model):
     """One disk. `base` is what the user asked for, `blob` what that was resolved to; `size_gb` 0 keeps the blob's size.
 
     revision  how often its content was replaced by that of a snapshot
+    state     initial until a running guest has it, delete-wait until it has let go of it; then the row goes
+    room_gb   what it counts on its node
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -76,6 +82,8 @@ class Disk(models.Model):
     bus = models.CharField(max_length=8)
     kind = models.CharField(max_length=8)
     size_gb = models.PositiveIntegerField(default=0)
+    room_gb = models.PositiveIntegerField(default=1)
+    state = models.CharField(max_length=16, default=State.CREATED)
     base = models.CharField(max_length=1024, null=True)
     blob = models.ForeignKey(Blob, null=True, on_delete=models.PROTECT, related_name="disks")
     revision = models.PositiveIntegerField(default=0)

@@ -76,7 +76,12 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         State.ERROR: {State.CREATED, State.DELETE_WAIT, State.DELETED},
     },
     "Network": {**_LIFE, State.DELETE_WAIT: {State.DELETED, State.ERROR, State.CREATED}},
-    "Interface": _LIFE,
+    "Interface": {**_LIFE, State.DELETE_WAIT: {State.DELETED, State.ERROR, State.CREATED}},
+    "Disk": {
+        State.INITIAL: {State.CREATED, State.DELETE_WAIT},
+        State.CREATED: {State.DELETE_WAIT},
+        State.DELETE_WAIT: {State.CREATED},
+    },
     "Artifact": {**_LIFE, State.ERROR: {State.CREATED, State.DELETE_WAIT, State.DELETED}},
     "Blob": {
         State.INITIAL: {State.CREATED, State.ERROR, State.DELETED},

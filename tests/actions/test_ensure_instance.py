@@ -6,7 +6,7 @@ from nodeagent.actions.ensure_instance import Request, run, spec_digest
 from nodeagent.fake_host import Crash, FakeHost
 from nodeagent.host import Refused, Retry
 from nodeagent.specs import InstanceSpec, Power
-from tests.node_specs import BLOB, INSTANCE, RecordingCall, blob_spec, disk_spec, instance_spec
+from tests.node_specs import BLOB, INSTANCE, RecordingCall, blob_spec, disk_spec, instance_spec, interface_spec
 
 STEPS = ("create_disk", "write_config_drive", "start_domain")
 
@@ -77,9 +77,75 @@ def test_a_domain_of_another_spec_is_left_running() -> None:
     assert domain is not None and domain.digest == spec_digest(bigger)
 
 
-def test_the_digest_leaves_power_out_and_nothing_else() -> None:
-    assert spec_digest(instance_spec()) == spec_digest(instance_spec(power=Power.PAUSED))
-    assert spec_digest(instance_spec()) != spec_digest(instance_spec(cpus=2))
+def test_the_digest_is_of_what_only_a_new_start_can_change() -> None:
+    for changed in ({"power": Power.PAUSED}, {"disks": ()}, {"interfaces": ()}, {"name": "other"}):
+        assert spec_digest(instance_spec()) == spec_digest(instance_spec(**changed))
+    for changed in ({"cpus": 2}, {"memory_mb": 256}, {"console_port": 30009}, {"uefi": True}):
+        assert spec_digest(instance_spec()) != spec_digest(instance_spec(**changed))
+
+
+SECOND_CARD = interface_spec(mac="02:00:00:00:00:02", address="10.0.0.6")
+SECOND_DISK = disk_spec(device="vdc", blob=None, size_gb=1)
+PLUGGED = {"interfaces": (interface_spec(), SECOND_CARD), "disks": (disk_spec(), SECOND_DISK)}
+
+
+def test_ni_4_a_running_guest_gets_and_loses_cards_and_disks() -> None:
+    host = host_with_blob()
+    ensure(host, instance_spec())
+    before = len(changes(host))
+    assert ensure(host, instance_spec(**PLUGGED)) == ("repaired", {"power": "on", "restart_needed": False})
+    assert changes(host)[before:] == ["create_disk", "attach_interface", "attach_disk"]
+    assert ensure(host, instance_spec(**PLUGGED))[0] == "unchanged"
+    assert ensure(host, instance_spec()) == ("repaired", {"power": "on", "restart_needed": False})
+    assert changes(host)[before + 3 :] == ["detach_interface", "detach_disk", "remove_disk"]
+    domain = host.domain(INSTANCE)
+    assert domain is not None and (domain.macs, domain.disks) == ((interface_spec().mac,), ("vda",))
+
+
+def test_ni_4_a_stopped_guest_gets_them_at_its_next_start() -> None:
+    host = host_with_blob()
+    ensure(host, instance_spec(power=Power.OFF))
+    before = len(changes(host))
+    ensure(host, instance_spec(power=Power.OFF, **PLUGGED))
+    assert changes(host)[before:] == ["create_disk"]
+    ensure(host, instance_spec(**PLUGGED))
+    domain = host.domain(INSTANCE)
+    assert domain is not None and (len(domain.macs), domain.disks) == (2, ("vda", "vdc"))
+
+
+@pytest.mark.parametrize("verb", ["create_disk", "attach_interface", "attach_disk"])
+@pytest.mark.parametrize("moment", ["crash_before", "crash_after"])
+def test_en_15_a_crash_while_plugging_is_made_good(verb: str, moment: str) -> None:
+    host = host_with_blob()
+    ensure(host, instance_spec())
+    before = len(changes(host))
+    getattr(host, moment)(verb)
+    with pytest.raises(Crash):
+        ensure(host, instance_spec(**PLUGGED))
+    ensure(host, instance_spec(**PLUGGED))
+    assert sorted(changes(host)[before:]) == ["attach_disk", "attach_interface", "create_disk"]
+
+
+@pytest.mark.parametrize("verb", ["detach_interface", "detach_disk"])
+def test_a_guest_that_does_not_let_go_keeps_the_device_and_its_file(verb: str) -> None:
+    host = host_with_blob()
+    ensure(host, instance_spec(**PLUGGED))
+    host.fail_next(verb, Retry("device.busy"))
+    with pytest.raises(Retry):
+        ensure(host, instance_spec())
+    assert "vdc" in host.disks(INSTANCE)
+    ensure(host, instance_spec())
+    assert set(host.disks(INSTANCE)) == {"vda"}
+
+
+@pytest.mark.parametrize("power", [Power.ON, Power.OFF, Power.PAUSED])
+def test_a_disk_grows_and_never_shrinks(power: Power) -> None:
+    host = host_with_blob()
+    ensure(host, instance_spec(power=power, disks=(disk_spec(size_gb=2),)))
+    assert ensure(host, instance_spec(power=power, disks=(disk_spec(size_gb=3),)))[0] == "repaired"
+    for size in (3, 2, 0):
+        assert ensure(host, instance_spec(power=power, disks=(disk_spec(size_gb=size),)))[0] == "unchanged"
+    assert host.disk_sizes(INSTANCE) == {"vda": 3}
 
 
 def test_without_the_blob_it_is_tried_again_and_nothing_is_made() -> None:

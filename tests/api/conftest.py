@@ -22,7 +22,7 @@ def byte_server() -> Iterator[FakeBytes]:
 @pytest.fixture
 def node_bytes(byte_server: FakeBytes) -> FakeBytes:
     """What node n1 serves, emptied for each test."""
-    for kept in (byte_server.blobs, byte_server.uploads, byte_server.consoles, byte_server.asked):
+    for kept in (byte_server.blobs, byte_server.uploads, byte_server.consoles, byte_server.asked, byte_server.claims):
         kept.clear()
     byte_server.break_off_after = byte_server.refuse = None
     byte_server.slow.set()

@@ -1,5 +1,6 @@
 """A node's byte server for tests: keeps blobs, uploads and consoles in memory and checks every ticket."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 from nodeagent.wire import Malformed, read_ticket
 
 KEY = "the signing key of node n1"
+GRAPHICS: dict[str, object] = {
+    "protocol": "spice",
+    "address": "198.18.0.11",
+    "port": 30002,
+    "password": "pass-wrd",
+    "seconds": 300,
+}
 
 
 class FakeBytes:
@@ -20,6 +28,7 @@ class FakeBytes:
         self.uploads: dict[str, bytes] = {}
         self.consoles: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.claims: list[dict[str, object]] = []
         self.break_off_after: int | None = None
         self.refuse: int | None = None
         self.slow = threading.Event()
@@ -56,6 +65,12 @@ class _Door(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         chunk = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/graphics"):
+            self._tell("open_graphics", GRAPHICS)
+            return
+        if self.path.startswith("/screens"):
+            self._tell("take_picture", {"size": 4, "sha512": "cd" * 64, "format": "other", "virtual_size": 0})
+            return
         subject, query = self._open("write_upload")
         if subject is None:
             return
@@ -68,6 +83,11 @@ class _Door(BaseHTTPRequestHandler):
         else:
             self.store.uploads[subject] = so_far[:offset] + chunk
         self._answer(200, b"{}")
+
+    def _tell(self, verb: str, document: dict[str, object]) -> None:
+        subject, _ = self._open(verb)
+        if subject is not None:
+            self._answer(200, json.dumps(document).encode())
 
     def do_DELETE(self) -> None:
         subject, _ = self._open("clear_console")
@@ -83,6 +103,7 @@ class _Door(BaseHTTPRequestHandler):
             claims = read_ticket(KEY, self.headers["Authorization"].removeprefix("Bearer "))
         except Malformed:
             claims = {}
+        self.store.claims.append(dict(claims))
         fits = claims.get("verb") == verb and claims.get("object") == subject and claims["exp"] > time.time()
         if self.store.refuse or not fits:
             self._answer(self.store.refuse or 403, b"")

@@ -31,6 +31,10 @@ def card(**changes: Any) -> dict[str, Any]:
     return instance(network=[{"network_uuid": "net"} | changes])
 
 
+def plugged(**changes: Any) -> dict[str, Any]:
+    return {"network": {"network_uuid": "net"} | changes}
+
+
 Row = tuple[str, str, str, Any, int, str]
 ROWS: list[Row] = [
     # bodies
@@ -70,6 +74,10 @@ ROWS: list[Row] = [
     ("owner", "POST", "/instances", instance(uefi={}), 400, "uefi: Must be a valid boolean."),
     ("owner", "POST", "/instances", instance(secure_boot=True), 400, "secure_boot: needs uefi"),
     ("owner", "POST", "/instances", instance(secure_boot="true", uefi="false"), 400, "secure_boot: needs uefi"),
+    ("owner", "POST", "/instances", instance(nvram_template="label:x"), 400, "nvram_template: needs uefi"),
+    ("owner", "POST", "/instances", instance(nvram_template=7, uefi=True), 400, "nvram_template: Not a valid string."),
+    ("owner", "POST", "/instances", instance(nvram_template="a b", uefi=True), 400, "nvram_template: a b is not"),
+    ("owner", "POST", "/instances", instance(nvram_template="label:x", uefi=True), 404, "artifact not found"),
     ("owner", "POST", "/instances", instance(colour="red"), 400, "colour: unknown parameter"),
     ("owner", "POST", "/instances", instance(configdrive="floppy"), 400, "configdrive: must be one of"),
     ("owner", "POST", "/instances", instance(user_data="not base64!"), 400, "user_data: must be base64"),
@@ -100,6 +108,7 @@ ROWS: list[Row] = [
     ("owner", "POST", "/instances", disk(bus="ide"), 400, "disk.0.bus: must be one of"),
     ("owner", "POST", "/instances", disk(bus="ide", base="label:none-such"), 400, "disk.0.bus: must be one of"),
     ("owner", "POST", "/instances", disk(type="tape"), 400, "disk.0.type: must be one of"),
+    ("owner", "POST", "/instances", disk(type="cdrom", bus="virtio"), 400, "disk.0.bus: a cdrom must be on one of"),
     ("owner", "POST", "/instances", disk(base="label:none-such"), 404, ""),
     ("owner", "POST", "/instances", disk(base="sf://upload/other/x"), 404, ""),
     ("owner", "POST", "/instances", disk(base="sf://blob/00000000-0000-4000-8000-000000000000"), 404, ""),
@@ -136,6 +145,44 @@ ROWS: list[Row] = [
     ("owner", "DELETE", "/instances/INSTANCE", {"namespace": "other"}, 404, "instance not found"),
     ("owner", "DELETE", "/instances/none-such", None, 404, "instance not found"),
     ("owner", "POST", "/instances/INSTANCE/poweroff", {"now": True}, 400, "now: unknown parameter"),
+    # instances: changes
+    ("owner", "PATCH", "/instances/INSTANCE", {}, 400, "body: says nothing that could change"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"name": "a.b"}, 400, "name: must be letters"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"name": 5}, 400, "name: Not a valid string."),
+    ("owner", "PATCH", "/instances/INSTANCE", {"cpus": 0}, 400, "cpus: Ensure this value"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"cpus": 2}, 409, "cpus and memory change only while"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"memory": HUGE}, 400, "memory: Ensure this value"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"memory": 512}, 409, "cpus and memory change only while"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"state": "created"}, 400, "state: unknown parameter"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": {}}, 400, "disk: Expected a list"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vda"}]}, 400, "disk.0.size: This field is"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vda", "size": 0}]}, 400, "disk.0.size: Ensure"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vda", "size": 8}]}, 400, "disk: vda has 8 GiB"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vda", "size": 9}] * 2}, 400, "disk: a device is"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vdz", "size": 9}]}, 404, "disk not found: vdz"),
+    ("owner", "PATCH", "/instances/INSTANCE", {"disk": [{"device": "vda", "size": 60000}]}, 507, "no node has room"),
+    ("other", "PATCH", "/instances/INSTANCE", {"name": "mine"}, 404, "instance not found"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", {}, 400, "network: This field is required."),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", {"network": "net"}, 400, "network: an object is needed"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(network_uuid="none-such"), 404, "network not found"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(address="10.0.1.1"), 400, "address: 10.0.1.1 is not"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(address="::1"), 400, "network.address: is not an IPv4"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(macaddress="x"), 400, "network.macaddress: must be"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(model="ne2000"), 400, "network.model: must be one of"),
+    ("owner", "POST", "/instances/INSTANCE/interfaces", plugged(address="none", float=True), 400, "network.float: an"),
+    ("owner", "DELETE", "/interfaces/none-such", None, 404, "interface not found"),
+    ("other", "DELETE", "/interfaces/INTERFACE", None, 404, "interface not found"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {}, 400, "size: a disk without a base needs a size"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"size": HUGE}, 400, "size: Ensure this value"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"size": 1, "bus": "ide"}, 400, "bus: must be one of"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"size": 1, "bus": "sata"}, 409, "a disk on sata can only be"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"size": 60000}, 507, "no node has room"),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"base": "label:none-such"}, 404, ""),
+    ("owner", "POST", "/instances/INSTANCE/disks", {"base": "http://127.0.0.1/x"}, 400, "base: images are not fetched"),
+    ("owner", "DELETE", "/instances/INSTANCE/disks/vda", None, 409, "vda is what the instance boots from"),
+    ("owner", "DELETE", "/instances/INSTANCE/disks/vdz", None, 404, "disk not found: vdz"),
+    ("owner", "POST", "/instances/INSTANCE/poweron", None, 409, "instance one is on: cannot poweron"),
+    ("owner", "POST", "/instances/INSTANCE/unpause", None, 409, "instance one is on: cannot unpause"),
     # networks
     ("owner", "POST", "/networks", network(netblock="10.0.0.1/24"), 400, "netblock: 10.0.0.1/24 has host bits set"),
     ("owner", "POST", "/networks", network(netblock="10.0.0.0/30"), 400, "netblock: must be /8 to /29"),
@@ -298,6 +345,7 @@ def test_iv_1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
     who, method, path, body, status, error = row
     names = {
         "INSTANCE": world.instance,
+        "INTERFACE": world.interface,
         "NETWORK": world.network,
         "UPLOAD": world.upload,
         "BLOB": world.blob,

@@ -173,7 +173,7 @@ def test_each_check_by_itself(world: World, monkeypatch: pytest.MonkeyPatch):
     Node.objects.update(last_seen=FromNow(-1000))
     Duty.objects.create(name="late", next_run_at=FromNow(-1000))
     Duty.objects.create(name="blob_copies", next_run_at=FromNow(1000), last_result={"wanted": 1, "short": 3})
-    BlobHash.objects.filter(algorithm="sha512").update(status="failed")
+    BlobHash.objects.filter(blob=world.blob, algorithm="sha512").update(status="failed")
     for check, text in (
         (checks.WaitingOperations(), "1000 s old"),
         (checks.Beat(), "overdue: late"),

@@ -28,8 +28,7 @@ def test_the_root_is_public_and_has_exactly_the_capabilities(world: World):
         for token in tokens:
             assert token in text
     unserved = (
-        "hot-plug-interface route-addresses extra-dns-entries vdi-console-helper vdi-console-proxy instance-screenshot"
-        " cluster-cacert cluster-resources node-process-metrics artifact-upload-types"
+        "route-addresses extra-dns-entries cluster-cacert cluster-resources node-process-metrics artifact-upload-types"
     )
     assert not [token for token in unserved.split() if f" {token}," in text or f" {token}<" in text]
 

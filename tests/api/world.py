@@ -34,6 +34,7 @@ from sfweb.models import (
     NodeCredential,
     Operation,
     OperationTarget,
+    PlacementReservation,
     SnapshotSet,
     Trust,
     Upload,
@@ -177,6 +178,8 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
         cpus=1,
         memory_mb=256,
         observed_power="on",
+        console_port=30001,
+        vdi_port=30002,
         video={"model": "cirrus", "memory": 16384, "vdi": "spice"},
         side_channels=["sf-agent", "sf-agent2"],
         agent_state="ready",
@@ -184,6 +187,7 @@ def make_instance(namespace: Namespace, name: str, node: Node, blob: Blob | None
     Disk.objects.create(
         instance=row, position=0, device="vda", bus="virtio", kind="disk", size_gb=8, base="label:x", blob=blob
     )
+    PlacementReservation.objects.create(instance=row, node=node, cpus=1, memory_mb=256, disk_gb=8, state="consumed")
     Metadata.objects.create(object_type="instance", object_uuid=row.uuid, key="a", value="b")
     return row
 

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from sfweb.domain import instance_rules
 from sfweb.domain.image_urls import check_image_url
 from sfweb.domain.instance_rules import new_disks, new_interface, new_interfaces, new_video
 from sfweb.domain.metadata import check_all, check_item
 from sfweb.domain.names import check_hostname, check_key_name, check_label
 from sfweb.domain.network_rules import check_netblock
 from sfweb.errors import Invalid
+from tests import node_specs
 
 
 @pytest.mark.parametrize("name", ["a", "A1", "a-b", "x" * 63, "0"])
@@ -188,3 +190,14 @@ def test_reserved_keys_mean_something_to_instances_only():
     ):
         with pytest.raises(Invalid):
             check_all("instance", {key: value})
+
+
+@pytest.mark.parametrize("name", ["BUSES", "DISK_KINDS", "CARD_MODELS", "VIDEO_MODELS", "VIDEO_PROTOCOLS"])
+def test_the_hardware_that_is_accepted_is_the_one_that_is_tried_on_a_real_hypervisor(name):
+    assert getattr(instance_rules, name) == getattr(node_specs, name)
+
+
+def test_a_cdrom_is_on_a_bus_that_has_some():
+    assert new_disks([{"type": "cdrom", "size": 1}], ())[0].bus == "sata"
+    with pytest.raises(Invalid, match="cdrom"):
+        new_disks([{"type": "cdrom", "size": 1, "bus": "nvme"}], ())

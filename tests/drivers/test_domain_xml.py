@@ -38,8 +38,8 @@ def test_identity_size_and_digest() -> None:
     root = rendered(instance_spec(cpus=3, memory_mb=512))
     assert [root.findtext(tag) for tag in ("uuid", "memory", "vcpu")] == [INSTANCE, "512", "3"]
     text = domain_xml.render(instance_spec(), "the digest", AROUND)
-    assert domain_xml.digest_in(text) == "the digest"
-    assert domain_xml.digest_in("<domain><name>stranger</name></domain>") is None
+    assert domain_xml.digest_in(ElementTree.fromstring(text)) == "the digest"
+    assert domain_xml.digest_in(ElementTree.fromstring("<domain><name>stranger</name></domain>")) is None
 
 
 def test_translation_and_kvm_differ_in_type_and_processor() -> None:
@@ -125,7 +125,12 @@ def test_firmware_follows_the_spec() -> None:
     assert found(rendered(instance_spec(machine="q35")), "os/type")["machine"] == "q35"
     secure = rendered(instance_spec(uefi=True, secure_boot=True))
     assert (found(secure, "os"), found(secure, "os/type")["machine"]) == ({"firmware": "efi"}, "q35")
-    assert (found(secure, "os/loader"), found(secure, "features/smm")) == ({"secure": "yes"}, {"state": "on"})
+    assert found(secure, "features/smm") == {"state": "on"}
+    plain = rendered(instance_spec(uefi=True))
+    for root, enabled in ((secure, "yes"), (plain, "no")):
+        features = {each.get("name"): each.get("enabled") for each in root.iterfind("os/firmware/feature")}
+        assert features == {"secure-boot": enabled, "enrolled-keys": enabled}
+    assert len(plain.findall("devices/controller[@model='pcie-root-port']")) >= 2 + domain_xml.SPARE_PORTS
 
 
 def test_a_scsi_disk_brings_its_controller_and_a_cdrom_is_read_only() -> None:

@@ -1,11 +1,13 @@
 """Domains on libvirt's own in-memory hypervisor: no QEMU, the real library."""
 
+import queue
 import uuid
 from collections.abc import Iterator
 
 import libvirt
 import pytest
 
+from nodeagent.drivers.domain_events import Lifecycle
 from nodeagent.drivers.domain_xml import METADATA
 from nodeagent.drivers.domains import Domains
 from nodeagent.host import DomainState, Retry
@@ -98,6 +100,13 @@ def test_en_13_events_say_what_happened_and_who_wanted_it(domains: Domains, inst
     seen = [domains.events.get(timeout=5) for _ in range(4)]
     assert [event.cause for event in seen] == ["started", "paused", "resumed", "cut"]
     assert {event.instance for event in seen} == {instance}
+
+
+def test_pw_2_a_pause_by_a_failing_disk_is_told_from_one_by_command() -> None:
+    cause = Lifecycle(queue.SimpleQueue())._cause
+    suspended = libvirt.VIR_DOMAIN_EVENT_SUSPENDED
+    assert cause("i", suspended, libvirt.VIR_DOMAIN_EVENT_SUSPENDED_IOERROR) == "disk_error"
+    assert cause("i", suspended, libvirt.VIR_DOMAIN_EVENT_SUSPENDED_PAUSED) == "paused"
 
 
 def test_en_13_a_shutdown_by_the_guest_is_told_from_one_by_the_host(domains: Domains, instance: str) -> None:

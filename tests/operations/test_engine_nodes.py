@@ -156,7 +156,7 @@ def test_en_13_an_inventory_older_than_the_last_outcome_says_nothing(guest):
 
 def test_en_13_a_guest_that_shut_itself_down_stays_off(guest):
     guest.home.host.end_domain(str(guest.instance.pk), "guest")
-    guest.home.findings.powered_off.add(str(guest.instance.pk))
+    guest.home.findings.powered_off[str(guest.instance.pk)] = guest.instance.generation
     guest.run(guest.home.report, with_inventory=True)
     guest.run(node_objects.run)
     guest.settle()

@@ -150,6 +150,7 @@ def test_en_2_an_older_generation_is_stale_and_the_rows_move_above_the_node(gues
 def test_en_2_an_equal_generation_is_applied_again(guest):
     message = Step.objects.get(operation__kind="instance_create").request
     guest.home.host.stop_domain(str(guest.instance.pk))
+    Instance.objects.filter(pk=guest.instance.pk).update(observed_power="off")
     accepted = guest.ask(instance_power.request, guest.caller, guest.instance, "poweron")
     guest.settle()
     assert message["generation"] < Step.objects.get(operation=accepted.operation).generation

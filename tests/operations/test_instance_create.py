@@ -3,9 +3,10 @@
 import pytest
 
 from sftasks.operations import instance_create, network_create
+from sfweb.domain import artifact_refs
 from sfweb.domain.specs import NewDisk, NewInterface
 from sfweb.errors import Conflict, NoCapacity, NotFound, NotReady
-from sfweb.models import Address, Disk, Instance, Interface, NodeCapacity, Operation, PoolAllocation
+from sfweb.models import Address, Disk, Instance, Interface, NodeCapacity, Operation, PoolAllocation, Step
 from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 from tests.factories import new_instance, new_network
 
@@ -96,6 +97,20 @@ def test_the_second_data_disk_comes_after_the_config_drive(served):
         "vda",
         "vdc",
     ]
+
+
+def test_a_template_of_the_firmwares_variables_is_brought_like_an_image_and_kept_while_it_is_used(served):
+    url = "https://images.example.org/vars.fd"
+    wanted = new_instance("secure", "tenant", "net", uefi=True, nvram_template=url)
+    instance = served.ask(instance_create.request, served.caller, wanted).row
+    served.settle()
+    instance.refresh_from_db()
+    home = next(node for node in served.nodes if node.pk == instance.node_id)
+    assert str(instance.nvram_blob_id) in home.host.inventory().blobs
+    step = Step.objects.get(operation__kind="instance_create")
+    assert step.request["request"]["spec"]["nvram"] == str(instance.nvram_blob_id)
+    assert artifact_refs.is_referenced(instance.nvram_blob_id)
+    assert served.findings() == []
 
 
 def test_repeats_are_harmless(served):

@@ -1,5 +1,6 @@
 """instance_delete: the guest goes, then what it took is free again."""
 
+from nodeagent.host import Refused
 from sftasks.operations import instance_create, instance_delete
 from sfweb.models import Address, Instance, Interface, NodeCapacity, PlacementReservation, PoolAllocation
 from tests.cluster import repeats_are_harmless
@@ -49,6 +50,17 @@ def test_the_network_leaves_the_node_with_its_last_guest_but_not_the_carrier(gue
     held = {node.name: set(node.host.inventory().networks) for node in guest.nodes}
     assert held[carrier.name] == {str(guest.network.pk)}
     assert all(networks == set() for name, networks in held.items() if name != carrier.name)
+
+
+def test_ni_7_no_interface_outlives_its_instance(guest):
+    for node in guest.nodes:
+        node.host.fail_next("start_domain", Refused("disk.full"))
+    guest.ask(instance_create.request, guest.caller, new_instance("refused", "tenant", "net"))
+    guest.settle()
+    delete(guest)
+    guest.settle()
+    assert set(Instance.objects.values_list("state", flat=True)) == {"error", "deleted"}
+    assert set(Interface.objects.values_list("state", flat=True)) == {"deleted"}
 
 
 def test_repeats_are_harmless(guest):

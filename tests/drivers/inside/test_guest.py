@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from nodeagent.actions import (
 )
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.domains import Domains
+from nodeagent.drivers.graphics import Graphics
+from nodeagent.drivers.layout import Layout
 from nodeagent.drivers.real_host import RealHost
 from nodeagent.host import CommandResult, Refused, Retry, Transfer
 from nodeagent.specs import CapturedDisk, ConfigDrive, InstanceSpec, Power
@@ -81,6 +84,14 @@ def end_heard(host: RealHost) -> str:
 
 def running(connection: libvirt.virConnect) -> ElementTree.Element:
     return ElementTree.fromstring(connection.lookupByUUIDString(INSTANCE).XMLDesc(0))
+
+
+def inside(serial: GuestConsole, command: str, seconds: float) -> None:
+    """Wait until a command in the guest succeeds."""
+    end = time.monotonic() + seconds
+    while (answer := serial.run(command))[0] != 0:
+        assert time.monotonic() < end, f"{command}: {answer}"
+        time.sleep(0.5)
 
 
 def console() -> GuestConsole:
@@ -215,6 +226,47 @@ def test_a_repeat_is_harmless(host: RealHost, connection: libvirt.virConnect) ->
     assert connection.lookupByUUIDString(INSTANCE).ID() == identifier
 
 
+MORE = replace(
+    SPEC,
+    disks=(
+        *SPEC.disks,
+        disk_spec(device="vdd", blob=None, size_gb=1),
+        disk_spec(device="sde", bus="scsi", blob=None, size_gb=1),
+    ),
+    interfaces=(*SPEC.interfaces, interface_spec(mac="02:00:00:00:00:02", address=None, dhcp=False)),
+)
+
+
+def test_ni_4_a_running_guest_gets_a_card_and_disks(host: RealHost, connection: libvirt.virConnect) -> None:
+    identifier = connection.lookupByUUIDString(INSTANCE).ID()
+    result = ensure(host, MORE)
+    assert (result.change, result.facts["restart_needed"]) == ("repaired", False)
+    with console() as serial:
+        inside(serial, "grep -l 02:00:00:00:00:02 /sys/class/net/*/address", 30)
+        inside(serial, "test -e /sys/block/vdd", 30)
+    assert running(connection).find("devices/controller[@type='scsi'][@model='virtio-scsi']") is not None
+    assert ensure(host, MORE).change == "unchanged"
+    assert connection.lookupByUUIDString(INSTANCE).ID() == identifier
+
+
+def test_a_disk_of_a_running_guest_grows(host: RealHost) -> None:
+    bigger = replace(MORE, disks=(*MORE.disks[:2], replace(MORE.disks[2], size_gb=2), *MORE.disks[3:]))
+    assert [ensure(host, bigger).change for _ in range(2)] == ["repaired", "unchanged"]
+    with console() as serial:
+        inside(serial, f"grep -q {2**31 // 512} /sys/block/vdd/size", 20)
+
+
+def test_ni_6_a_running_guest_lets_go_of_them(host: RealHost, state: Path) -> None:
+    assert ensure(host).change == "repaired"
+    with console() as serial:
+        inside(serial, "! grep -q 02:00:00:00:00:02 /sys/class/net/*/address", 30)
+        inside(serial, "! test -e /sys/block/vdd", 30)
+    assert sorted(path.name for path in (state / "instances" / INSTANCE).glob("*.qcow2")) == ["vda.qcow2", "vdc.qcow2"]
+    domain = host.domain(INSTANCE)
+    assert domain is not None and (domain.disks, domain.macs) == (("vda", "vdc"), ("02:00:00:00:00:01",))
+    assert ensure(host).change == "unchanged"
+
+
 def test_it_is_observed(host: RealHost) -> None:
     facts = observe_instance.run(observe_instance.Request(instance=INSTANCE), host, RecordingCall()).facts
     assert (facts["power"], facts["disks"], facts["config_drive"]) == ("on", {"vda": BLOB, "vdc": None}, True)
@@ -245,6 +297,20 @@ def test_se_15_a_graphics_password_is_given_for_a_while(host: RealHost, connecti
     graphics = ElementTree.fromstring(document).find("devices/graphics")
     assert graphics is not None and graphics.get("passwd") == access.password
     assert str(graphics.get("passwdValidTo")) >= time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() + 240))
+
+
+def test_its_screen_is_a_picture(host: RealHost, state: Path) -> None:
+    blob = str(uuid.uuid4())
+    screens = Graphics(host._config, Layout(state))
+    facts = screens.keep_picture(INSTANCE, blob)
+    picture = (state / "blobs" / blob).read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) == facts["size"]
+    assert screens.keep_picture(INSTANCE, blob) == facts
+    opened = screens.open(INSTANCE, 300)
+    assert (opened["protocol"], opened["port"], len(opened["password"])) == ("spice", SPEC.vdi_port, 8)
+    assert host.remove_blob(blob) == "removed"
+    with pytest.raises(Retry):
+        screens.keep_picture(str(uuid.uuid4()), blob)
 
 
 def test_pause_and_resume(host: RealHost) -> None:

@@ -1,0 +1,95 @@
+"""Give an instance one more disk: at once when it runs and the bus allows that, else while it is off."""
+
+from sftasks import attachment, devices, engine
+from sftasks.operation import Accepted, Ended, Kind, Wish
+from sftasks.plans import instances
+from sfweb.domain import artifact_refs, placement
+from sfweb.domain.callers import Caller
+from sfweb.domain.instance_rules import HOT_BUSES, MAX_DISKS
+from sfweb.domain.rows import insert
+from sfweb.domain.specs import NewDisk
+from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict, NotFound
+from sfweb.models import Blob, Disk, Instance, Operation
+from sfweb.models.state import State, transition
+
+
+@durable
+def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
+    """Take the room and write the disk. Raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""
+    blob = artifact_refs.resolve(caller, wanted.base, instance.namespace)
+    operation = engine.submit(
+        Wish(
+            kind="disk_attach",
+            object_key=f"instance:{instance.pk}",
+            targets=[("instance", instance.pk)],
+            params={"instance": str(instance.pk)},
+            caller=caller,
+            namespace=instance.namespace_id,
+        )
+    )
+    row = devices.lock_created(instance.pk)
+    _require_fitting(row, wanted)
+    blob = _locked(blob)
+    disk = Disk(
+        instance=row,
+        position=(row.disks.order_by("-position").values_list("position", flat=True).first() or 0) + 1,
+        device=devices.free_device(row, wanted.bus),
+        bus=wanted.bus,
+        kind=wanted.kind,
+        size_gb=wanted.size_gb,
+        room_gb=devices.room_gb(wanted, blob),
+        base=wanted.base,
+        blob=blob,
+        state=State.INITIAL,
+    )
+    insert([disk])
+    placement.enlarge(row, devices.room_of(row))
+    engine.remember(operation, disk=str(disk.pk))
+    instances.raise_generation(row.pk)
+    if blob is not None:
+        assert row.node_id is not None
+        needed = attachment.bring_blob(blob, row.node_id, caller)
+        engine.depend(operation, [needed] if needed else [])
+    return Accepted(disk, operation)
+
+
+def _require_fitting(row: Instance, wanted: NewDisk) -> None:
+    if row.power != "off" and wanted.bus not in HOT_BUSES:
+        raise Conflict(
+            f"a disk on {wanted.bus} can only be attached while the instance is off: it is {row.power}",
+            code="instance.power",
+        )
+    if row.disks.count() >= MAX_DISKS:
+        raise Conflict(f"an instance has at most {MAX_DISKS} disks", code="instance.full")
+
+
+def _locked(blob: Blob | None) -> Blob | None:
+    if blob is None:
+        return None
+    locked = Blob.objects.select_for_update().get(pk=blob.pk)
+    if locked.state not in (State.INITIAL, State.CREATED):
+        raise NotFound(f"blob {locked.pk} is {locked.state}: {locked.error_message or ''}")
+    return locked
+
+
+def finish(operation: Operation, ended: Ended) -> None:
+    devices.finish(operation, ended, retract)
+
+
+def retract(operation: Operation) -> None:
+    """The disk is not wanted any more; its room stays taken until the node has confirmed that."""
+    disk = Disk.objects.filter(pk=operation.params["disk"], state=State.INITIAL).first()
+    if disk is not None:
+        transition(disk, State.DELETE_WAIT)
+    instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
+
+
+OPERATION = Kind(
+    name="disk_attach",
+    stages=devices.stages,
+    finish=finish,
+    retract=retract,
+    mend=attachment.mend_ports,
+    priority=10,
+)
