@@ -4,6 +4,8 @@ Threads, because the ORM is synchronous. keepalive is longer than a load balance
 request (the public client would send a POST twice). Metrics of all workers are served by the master on their own port.
 """
 
+import contextlib
+import ctypes
 import os
 import shutil
 import sys
@@ -15,6 +17,9 @@ from sfweb.logs import configuration
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 METRICS_DIRECTORY = tempfile.mkdtemp(prefix="steadyfist-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = METRICS_DIRECTORY
+
+MMAP_THRESHOLD, LARGE_BYTES = -3, 256 * 1024
+"""glibc's number of the switch, and from what size on it is asked for memory that it does not keep."""
 
 INTERNAL = any("wsgi_internal" in word for word in sys.argv)
 if INTERNAL:
@@ -40,6 +45,12 @@ def when_ready(server: Any) -> None:
     from sfweb.metrics import serve_metrics
 
     serve_metrics(13005 if INTERNAL else 13003)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Chunks of uploads, and whatever else is large, go back to the system at once, however many threads had some."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no such switch
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def post_worker_init(worker: Any) -> None:
