@@ -23,6 +23,12 @@ class Migration(migrations.Migration):
             name='room_gb',
             field=models.PositiveIntegerField(default=1),
         ),
+        # What the disks of before count: their size, or that of the image that they lie on.
+        migrations.RunSQL(
+            "UPDATE disks LEFT JOIN blobs ON blobs.uuid = disks.blob_id SET disks.room_gb = IF(disks.size_gb > 0,"
+            " disks.size_gb, CEIL(GREATEST(COALESCE(blobs.virtual_size, 1), 1) / 1073741824))",
+            migrations.RunSQL.noop,
+        ),
         migrations.AddField(
             model_name='disk',
             name='state',
