@@ -156,7 +156,8 @@ class Reporter:
             events=tuple(self._journal.events()),
             facts=self._facts_to_send(),
             inventory=inventory,
-            power_off_by_guest=powered_off,
+            power_off_by_guest=tuple(powered_off),
+            power_off_generations=powered_off,
             disk_errors=disk_errors,
             mesh=self._mesh,
         )

@@ -230,7 +230,8 @@ class Report:
     events: tuple[NodeEvent, ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     inventory: Inventory | None = None
-    power_off_by_guest: dict[str, Any] = dataclasses.field(default_factory=dict)
+    power_off_by_guest: tuple[str, ...] = ()
+    power_off_generations: dict[str, Any] = dataclasses.field(default_factory=dict)
     disk_errors: tuple[str, ...] = ()
     mesh: str = ""
 

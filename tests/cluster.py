@@ -125,7 +125,8 @@ class FakeNode:
                     "mesh_address": self.address,
                 },
                 inventory=self.findings.inventory,
-                power_off_by_guest=dict(self.findings.powered_off),
+                power_off_by_guest=tuple(self.findings.powered_off),
+                power_off_generations=dict(self.findings.powered_off),
                 disk_errors=tuple(self.findings.disk_errors),
             ),
         )

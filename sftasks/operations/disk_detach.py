@@ -7,8 +7,8 @@ from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import HOT_BUSES
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import Disk, Instance, Operation
-from sfweb.models.state import OPEN_OPERATION, State, transition
+from sfweb.models import Disk, Instance, Operation, Step
+from sfweb.models.state import OPEN_OPERATION, State, StepState, transition
 
 
 @durable
@@ -60,9 +60,10 @@ def finish(operation: Operation, ended: Ended) -> None:
 
 
 def retract(operation: Operation) -> None:
-    """The instance keeps the disk."""
+    """The instance keeps the disk, unless its file has gone already: a cancel may come too late."""
+    gone = Step.objects.filter(operation=operation, purpose="do", state=StepState.DONE).exists()
     disk = Disk.objects.filter(pk=operation.params["disk"], state=State.DELETE_WAIT).first()
-    if disk is not None:
+    if disk is not None and not gone:
         transition(disk, State.CREATED)
     instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
 

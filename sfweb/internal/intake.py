@@ -30,7 +30,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     acknowledged = _settle_all(node, report.outcomes)
     if report.facts:
         claims.take_facts(node, report.facts)
-    inventory.powered_off_by_guest(node, report.power_off_by_guest)
+    inventory.powered_off_by_guest(node, report.power_off_by_guest, report.power_off_generations)
     inventory.stopped_by_disk(node, report.disk_errors)
     drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
     told = claims.take_events(node, report.events)

@@ -26,20 +26,19 @@ PROOF = 2
 
 
 @durable
-def powered_off_by_guest(node: Node, instances: Mapping[str, Any]) -> None:
+def powered_off_by_guest(node: Node, instances: Sequence[str], generations: Mapping[str, Any]) -> None:
     """The guest shut itself down: its owner's wish, so the wish becomes off and nothing is repaired.
 
-    {instance: the generation that the node had applied}; where the owner has wished otherwise since, that stands.
+    generations  {instance: the one that the node had applied}: where the owner has wished otherwise since, that stands
     """
     if not instances:
         return
     rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
     for identity in {str(own) for own in rows}.intersection(instances):
-        generation = instances[identity]
-        if not isinstance(generation, int):
-            continue
-        created = Instance.objects.filter(pk=identity, node=node, state=State.CREATED)
-        changed = created.filter(power_generation__lte=generation).exclude(power="off")
+        changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
+        generation = generations.get(identity)
+        if isinstance(generation, int):
+            changed = changed.filter(power_generation__lte=generation)
         off = {
             "power": "off",
             "observed_power": "off",

@@ -11,7 +11,7 @@ from sfweb.domain import consoles, graphics
 from sfweb.errors import Conflict, Unauthenticated
 from sfweb.models import Blob, BlobLocation, ConsoleTicket, Event, Instance, NodeObject, Screenshot
 from sfweb.models.fields import FromNow
-from tests.api.fake_bytes import FakeBytes
+from tests.api.fake_bytes import PICTURE, FakeBytes
 from tests.api.world import Person, World
 
 SCREENS = ("vdiconsolehelper", "vdiconsoleproxy", "screenshot")
@@ -100,10 +100,9 @@ def test_se_11_a_picture_is_a_blob_that_its_owner_reads_and_others_do_not(
     owner: Person, other: Person, world: World, node_bytes: FakeBytes
 ):
     blob = owner.get(at(world, "screenshot")).json()
-    node_bytes.blobs[blob] = b"\x89PNG"
     assert node_bytes.claims[-1]["blob"] == blob
     assert owner.get(f"/blobs/{blob}").json()["state"] == "created"
-    assert owner.get(f"/blobs/{blob}/data").getvalue() == b"\x89PNG"
+    assert owner.get(f"/blobs/{blob}/data").getvalue() == PICTURE
     assert other.get(f"/blobs/{blob}/data").status_code == 404
     assert BlobLocation.objects.get(blob_id=blob).node_id == world.node.pk
     assert NodeObject.objects.get(object_uuid=blob).wanted == "present"

@@ -13,7 +13,7 @@ from shakenfist_client import apiclient
 
 from sfweb.models import Network
 from sfweb.models.state import State
-from tests.api.fake_bytes import FakeBytes
+from tests.api.fake_bytes import PICTURE, FakeBytes
 from tests.api.world import SECRET, World, token_of
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
@@ -153,3 +153,14 @@ def test_the_command_tells_a_refusal(live_server: Any, served: World, words: str
     code, output = run(live_server.url, "owner", *words.split())
     assert code == 1
     assert expected in output.replace("\x1b[31m", "").replace("\x1b[0m", "")
+
+
+def test_the_library_plugs_a_card_in_and_sees_the_screen(client: apiclient.Client, served: World):
+    card = client.add_instance_interface(
+        "one", {"network_uuid": "net", "address": None, "macaddress": None, "float": False}
+    )
+    assert card["ipv4"].startswith("10.0.0.") and card["macaddr"]
+    assert len(client.get_instance_interfaces("one")) == 2
+    assert "password=pass-wrd" in client.get_vdi_console_helper("one")
+    assert client.get_vdi_console_proxy_file("one") == client.get_vdi_console_helper("one")
+    assert b"".join(client.get_screenshot("one")) == PICTURE

@@ -3,6 +3,7 @@
 import pytest
 
 from nodeagent.host import Retry
+from sftasks import engine
 from sftasks.operations import disk_attach, disk_detach, instance_power
 from sfweb.domain.specs import NewDisk
 from sfweb.errors import Conflict, NotFound
@@ -76,6 +77,17 @@ def test_a_guest_that_does_not_let_go_keeps_its_disk(stocked):
     assert Operation.objects.get(pk=accepted.operation.pk).error_code == "device.busy"
     assert Disk.objects.get(device="vdc").state == "created"
     assert "vdc" in stocked.home.host.disks(str(stocked.instance.pk))
+    assert stocked.findings() == []
+
+
+def test_a_cancel_that_comes_too_late_does_not_bring_an_empty_disk_back(stocked):
+    accepted = detach(stocked)
+    stocked.run(stocked.home.work)
+    stocked.run(engine.cancel, accepted.operation.pk, stocked.caller)
+    stocked.settle()
+    assert list(Disk.objects.values_list("device", flat=True)) == ["vda"]
+    assert set(stocked.home.host.disks(str(stocked.instance.pk))) == {"vda"}
+    assert ("create_disk", f"{stocked.instance.pk}/vdc") not in stocked.home.host.effects[-2:]
     assert stocked.findings() == []
 
 

@@ -71,7 +71,7 @@ def test_ev_2_a_flood_of_events_is_taken_in_pages(node):
 def test_en_4_tokens_that_are_nobodys_are_closed_without_a_question_for_each(node, django_assert_max_num_queries):
     strange = {str(uuid.uuid4()): 50 for _ in range(500)} | {"\ud800": 50}
     with django_assert_max_num_queries(40):
-        answer = report(node, held=tuple(strange), progress=strange, power_off_by_guest=strange)
+        answer = report(node, held=tuple(strange), progress=strange, power_off_by_guest=tuple(strange))
     assert set(answer.closed) == set(strange)
 
 
