@@ -112,6 +112,12 @@ class FakeHost:
     def remove_router(self, network: str, vni: int) -> str:
         return self._drop("remove_router", "routers", network)
 
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        with self._held("ping") as held:
+            if network not in held["routers"]:
+                raise Refused("router.absent", f"no router of network {network} is on this node")
+        return (f"PING {address}", "10 packets transmitted, 10 received, 0% packet loss"), ()
+
     def serve(self, url: str, content: bytes | Exception) -> None:
         """Decide what a URL gives; an unknown URL gives an image that its own text decides."""
         self._sources[url] = content

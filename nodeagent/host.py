@@ -111,6 +111,9 @@ class Host(Protocol):
 
     def remove_router(self, network: str, vni: int) -> str: ...
 
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ten echoes from the network's router: the lines of both streams. Refused("router.absent") where there is none."""
+
     def blob(self, blob: str) -> BlobFacts | None: ...
 
     def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:

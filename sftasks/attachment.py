@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import F
 
 from nodeagent.wire import Outcome
-from sftasks import engine, wishes
+from sftasks import engine, outside, wishes
 from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
@@ -56,6 +56,16 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     if carrier is not None:
         needed.append(serve(network, carrier, caller))
     return needed
+
+
+def refresh(network: Network, caller: Caller) -> list[Operation]:
+    """Something that the network's router is rendered from has changed; the operation that tells its carrier, if it has one.
+
+    The network must have been read under its lock.
+    """
+    Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
+    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    return [] if carrier is None else [serve(network, carrier, caller)]
 
 
 def serve(network: Network, carrier: UUID, caller: Caller) -> Operation:
@@ -123,25 +133,27 @@ def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:
 def leave(instance: Instance, caller: Caller = CLUSTER) -> None:
     """End every interface of the instance, and the networks' presence on its node where that was their last use."""
     cards = list(Interface.objects.filter(instance=instance, state__in=LIVING).order_by("network_id", "order"))
+    floating = {card.pk: card.floating for card in cards if card.floating}
     for card in cards:
-        transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow())
+        transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow(), floating=None)
     for network in dict.fromkeys(card.network_id for card in cards):
         locked = Network.objects.select_for_update().get(pk=network)
-        leave_network(locked, instance.node_id, caller)
+        told = leave_network(locked, instance.node_id, caller)
+        for card in cards:
+            if card.network_id == network and card.pk in floating:
+                outside.withdraw(locked, floating[card.pk], told, caller, interface=card.pk)
 
 
-def leave_network(network: Network, node: UUID | None, caller: Caller) -> None:
-    """A use of the network on `node` has ended. The network's row must be locked."""
+def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[Operation]:
+    """A use of the network on `node` has ended; the operations by which its router learns that. Call under its row's lock."""
     Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
     carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
     in_use = Interface.objects.filter(network=network, state__in=LIVING)
     if network.state == State.DELETE_WAIT and not in_use.exists():
-        dissolve(network, caller)
-        return
+        return dissolve(network, caller)
     if node is not None and node != carrier and not in_use.filter(instance__node_id=node).exists():
         retire(network, [node], caller)
-    if carrier is not None:
-        serve(network, carrier, caller)
+    return [] if carrier is None else [serve(network, carrier, caller)]
 
 
 def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
@@ -196,9 +208,9 @@ def release(instance: Instance) -> bool:
         return False
     placement.release(instance)
     allocator.release_all("instance", instance.pk)
-    for interface in Interface.objects.filter(instance=instance).values_list("pk", flat=True):
+    for interface, network in Interface.objects.filter(instance=instance).values_list("pk", "network_id"):
         allocator.release_all("interface", interface)
-        ipam.release_owned(interface)
+        ipam.release_owned(interface, [network])  # an outside address waits for the router, not for the guest
     if instance.state == State.DELETED:
         for blob in (
             Blob.objects.filter(disks__instance=instance).exclude(state=State.DELETED).distinct().order_by("pk")

@@ -1,11 +1,12 @@
 """The machine itself, behind the `host.Host` protocol: libvirt, qemu-img, files, and whoever has its hand on the net."""
 
+import errno
 import ipaddress
 import logging
 import queue
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nodeagent.config import Config
 from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, machine
@@ -25,6 +26,7 @@ from nodeagent.host import (
     Retry,
 )
 from nodeagent.nethelper import names
+from nodeagent.nethelper.protocol import NetworkError
 from nodeagent.specs import BlobSource, BlobSpec, ConfigDrive, DiskSpec, InstanceSpec, NetworkSpec, Power, RouterSpec
 
 _LOG = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Net(Protocol):
     def ensure_router(self, spec: RouterSpec) -> NetworkChange: ...
 
     def remove_router(self, network: str, vni: int) -> NetworkChange: ...
+
+    def ping(self, network: str, vni: int, address: str) -> Any: ...
 
     def inventory(self) -> NetworkHoldings: ...
 
@@ -123,6 +127,15 @@ class RealHost:
 
     def remove_router(self, network: str, vni: int) -> str:
         return self._net.remove_router(network, vni).change
+
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        try:
+            echo = self._net.ping(network, vni, address)
+        except NetworkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise Refused("router.absent", str(error)) from error
+        return tuple(echo.stdout), tuple(echo.stderr)
 
     def blob(self, blob: str) -> BlobFacts | None:
         return self._blobs.facts(blob)

@@ -31,6 +31,9 @@ _SETTINGS = {
     "ipv4/conf/all/arp_ignore": "1",
     "ipv4/conf/all/arp_announce": "2",
     "ipv4/conf/all/arp_notify": "1",
+    # A guest that is told of a shorter way would leave the router out, and with it NAT (FL-6).
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
 }
 
 
@@ -75,9 +78,10 @@ class Routers:
             repaired = _apply_settings(router)
             repaired |= self._settle_firewall(router, spec, gate, deadline)
             moved = self._settle_feet(router, spec)
+            repaired |= self._settle_outside(router, spec)
             is_open = _is_open(router.nft(firewall.read_gate))
             if is_open and (moved or not _is_open(gate)):
-                self._announce(router, spec)
+                self._announce_addresses(router, spec.vni)
             resolver = self._settle_resolver(router, spec, is_open)
             undo.pop_all()
         if created:
@@ -141,8 +145,7 @@ class Routers:
         table = firewall.router_table(spec, closed)
         gate = firewall.gate_for(held, spec.lease.epoch, self._gate_seconds(deadline, spec.lease.rivals))
         lease = firewall.lease_commands(spec.vni, gate)
-        if not router.nft(lambda rules: firewall.matches(rules, table)):
-            router.nft(lambda rules: firewall.apply(rules, table, f"rules of {router.name}", lease))
+        if router.nft(lambda rules: firewall.settle(rules, table, f"rules of {router.name}", lease)):
             return True
         if gate != held:
             router.nft(lambda rules: rules.apply(lease, f"lease of {router.name}"))
@@ -186,15 +189,34 @@ class Routers:
         device = links.need(router.netlink, foot.device)
         return addresses.settle(router.netlink, device, foot.address, foot.length) or changed
 
-    def _announce(self, router: Namespace, spec: RouterSpec) -> None:
-        for foot in self._feet(spec):
-            announce(router, foot.device, links.need(router.netlink, foot.device).mac, foot.address)
+    def _settle_outside(self, router: Namespace, spec: RouterSpec) -> bool:
+        """The guests' outside addresses: routed inwards, and answered for on the outside; a new one is announced.
+
+        The route is what lets the kernel answer for an address that is not its own; only then does anybody ask here.
+        """
+        inside, outside = links.need(router.netlink, names.inside(spec.vni)), names.outside(spec.vni)
+        wanted = set(spec.outside)
+        changed = router.write_setting(f"ipv4/conf/{inside.name}/send_redirects", "0")
+        changed |= addresses.settle_host_routes(router.netlink, inside, wanted)
+        device = links.find(router.netlink, outside)
+        if device is None:
+            return changed
+        changed |= router.write_setting(f"ipv4/neigh/{outside}/proxy_delay", "0")
+        new = addresses.settle_proxies(router.netlink, device, wanted)
+        if new and _is_open(router.nft(firewall.read_gate)):
+            for address in sorted(new):
+                announce(router, outside, device.mac, address)
+        return changed or bool(new)
 
     def _announce_addresses(self, router: Namespace, vni: int) -> None:
+        """Every address that the router has or answers for."""
         for name in (names.inside(vni), names.outside(vni)):
             device = links.find(router.netlink, name)
-            for address, _ in addresses.of(router.netlink, device) if device else ():
-                announce(router, name, device.mac if device else "", address)
+            if device is None:
+                continue
+            own = {address for address, _ in addresses.of(router.netlink, device)}
+            for address in sorted(own | addresses.proxied(router.netlink, device)):
+                announce(router, name, device.mac, address)
 
     def _settle_resolver(self, router: Namespace, spec: RouterSpec, is_open: bool) -> str:
         resolver = Resolver(self._root, router.name)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sftasks import attachment, engine, wishes
+from sftasks import attachment, engine, outside, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
 from sfweb.domain import allocator, artifact_refs, ipam, placement, ports
@@ -182,6 +182,7 @@ def _write_interfaces(instance: Instance, cards: Sequence[NewInterface], network
         identity = uuid.uuid4()
         mac = _take_mac(card, identity)
         address = _take_address(card, network, identity)
+        floating = outside.reserve(network, AddressKind.FLOATING, "interface", identity) if card.floating else None
         rows.append(
             Interface(
                 uuid=identity,
@@ -189,6 +190,7 @@ def _write_interfaces(instance: Instance, cards: Sequence[NewInterface], network
                 instance=instance,
                 mac=mac,
                 address=address,
+                floating=floating,
                 order=order,
                 model=card.model,
             )

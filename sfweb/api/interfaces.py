@@ -6,7 +6,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sfweb.api.base import ApiView, Nothing, takes
+from sftasks.operations import address_expose, address_withdraw
+from sfweb.api.base import ApiView, Nothing, started, takes
 from sfweb.domain.lookup import find_interface
 from sfweb.domain.metadata import metadata_of
 from sfweb.models import Interface
@@ -37,3 +38,17 @@ class InterfaceDetail(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         return Response(interface_views([find_interface(self.caller, ref)])[0])
+
+
+class InterfaceFloat(ApiView):
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        made = address_expose.request_float(self.caller, find_interface(self.caller, ref))
+        return started(request, made.operation, None)
+
+
+class InterfaceDefloat(ApiView):
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        gone = address_withdraw.request_defloat(self.caller, find_interface(self.caller, ref))
+        return started(request, gone.operation, None)

@@ -12,7 +12,14 @@ CAPABILITIES = {
     "events": ("events-by-type",),
     "instances": ("get-instance-namespace",),
     "interfaces": ("interface-metadata",),
-    "networks": ("get-network-namespace", "list-addresses", "network-delete-async", "provide-dns"),
+    "networks": (
+        "extra-dns-entries",
+        "get-network-namespace",
+        "list-addresses",
+        "network-delete-async",
+        "provide-dns",
+        "route-addresses",
+    ),
     "nodes": ("node-get", "node-metadata"),
 }
 

@@ -29,6 +29,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "remove_instance": {"instance": INSTANCE},
     "reboot_instance": {"instance": INSTANCE},
     "observe_instance": {"instance": INSTANCE},
+    "ping_address": {"network": NETWORK, "vni": 100, "address": "10.0.0.9"},
 }
 REPEATABLE = sorted(set(REQUESTS) - {"reboot_instance"})
 CHANGES = {"created", "unchanged", "repaired", "removed"}

@@ -27,7 +27,7 @@ def test_the_root_is_public_and_has_exactly_the_capabilities(world: World):
         for token in tokens:
             assert token in text
     unserved = (
-        "hot-plug-interface route-addresses extra-dns-entries vdi-console-helper vdi-console-proxy instance-screenshot"
+        "hot-plug-interface vdi-console-helper vdi-console-proxy instance-screenshot"
         " instance-put-blob instance-execute instance-get instance-agentoperations agentoperations-crud cluster-cacert"
         " cluster-resources node-process-metrics artifact-upload-types"
     )
