@@ -29,6 +29,7 @@ class FakeHost:
 
     taken_ports   ports that some stranger on the machine holds
     unreadable    parts that the inventory is to fail to enumerate
+    damaged       {network: what is wrong} of routers that somebody has tampered with
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FakeHost:
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
         self.unreadable: tuple[str, ...] = ()
+        self.damaged: dict[str, str] = {}
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
         self.crash_before = self.faults.crash_before
@@ -107,6 +109,7 @@ class FakeHost:
         return self._drop("remove_network", "networks", network)
 
     def ensure_router(self, spec: RouterSpec) -> str:
+        self.damaged.pop(spec.network, None)
         return self._put("ensure_router", "routers", spec.network, dump(spec))
 
     def remove_router(self, network: str, vni: int) -> str:
@@ -261,6 +264,7 @@ class FakeHost:
                 routers={network: spec["vni"] for network, spec in held["routers"].items()},
                 blobs={blob: facts["size"] for blob, facts in held["blobs"].items()},
                 unreadable=self.unreadable,
+                damaged=dict(self.damaged),
             )
 
     def capacity(self) -> Capacity:

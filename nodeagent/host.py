@@ -66,6 +66,7 @@ class HostInventory:
 
     instances  {uuid: power}; an instance with files and no domain is "off"
     networks   {network uuid: vni}, routers {network uuid: vni}, blobs {uuid: size in bytes}
+    damaged    {network uuid: what is wrong} of routers that are not as they were made (FL-7)
     """
 
     instances: Mapping[str, str]
@@ -73,6 +74,7 @@ class HostInventory:
     routers: Mapping[str, int]
     blobs: Mapping[str, int]
     unreadable: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

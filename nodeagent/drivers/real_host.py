@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import queue
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
@@ -65,6 +66,8 @@ class Net(Protocol):
     def remove_router(self, network: str, vni: int) -> NetworkChange: ...
 
     def ping(self, network: str, vni: int, address: str) -> Any: ...
+
+    def check_routers(self) -> Any: ...
 
     def inventory(self) -> NetworkHoldings: ...
 
@@ -216,16 +219,20 @@ class RealHost:
                 return nothing
 
         holdings = part("networks", self._net.inventory, None)
+        damage = part("routers", self._net.check_routers, None)
         return HostInventory(
             instances=part("instances", self._instances, {}),
             networks=dict(holdings.networks) if holdings else {},
             routers=dict(holdings.routers) if holdings else {},
             blobs=part("blobs", self._layout.known_blobs, {}),
             unreadable=(*unreadable, *(holdings.unreadable if holdings else ())),
+            damaged=dict(damage.routers) if damage else {},
         )
 
     def capacity(self) -> Capacity:
-        return machine.capacity(self._config.share, self._config.state, self.acceleration)
+        offered = machine.capacity(self._config.share, self._config.state, self.acceleration)
+        mtu = machine.device_mtu(self._config.mesh_device)
+        return replace(offered, extra={**offered.extra, "mesh_mtu": mtu})
 
     def _instances(self) -> dict[str, str]:
         """Without the domains nobody knows which instance is off, so both are read or neither counts."""

@@ -75,6 +75,23 @@ def host_routes(kernel: Netlink, link: Link) -> set[str]:
     return {route.get_attr("RTA_DST") for route in single if route.get_attr("RTA_OIF") == link.index}
 
 
+def routes(kernel: Netlink) -> list[tuple[str, int, str, int]]:
+    """(destination, prefix length, gateway, device) of each route in the main table, in a fixed order."""
+    request = rtmsg()
+    request["family"] = _AF_INET
+    request["table"] = _MAIN_TABLE
+    found = [route for route in kernel.dump(request, netlink.GETROUTE, "routes") if route["table"] == _MAIN_TABLE]
+    return sorted(
+        (
+            route.get_attr("RTA_DST") or "",
+            route["dst_len"],
+            route.get_attr("RTA_GATEWAY") or "",
+            route.get_attr("RTA_OIF") or 0,
+        )
+        for route in found
+    )
+
+
 def settle_host_routes(kernel: Netlink, link: Link, wanted: Set[str]) -> bool:
     """Make exactly these single addresses be routed to the device; whether anything had to be changed (FL-5)."""
     present = host_routes(kernel, link)

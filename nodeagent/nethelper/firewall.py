@@ -170,6 +170,11 @@ def matches(rules: Nftables, table: list[Entry], but: Iterable[str] = ()) -> boo
     return True
 
 
+def shape(rules: Nftables) -> list[list[str]]:
+    """The router's tables as they are, the lease apart: equal as long as nobody has changed them."""
+    return [_comparable(rules.table(family, TABLE) or []) for family in ("inet", "arp")]
+
+
 def _element_changes(rules: Nftables, table: list[Entry]) -> list[Entry]:
     """Commands that take out what is too much in the growing sets and put in what is missing, in this order."""
     present, wanted = _elements(rules.table("inet", TABLE) or []), _elements(table)

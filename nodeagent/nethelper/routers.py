@@ -7,10 +7,12 @@ on its first attempt is taken away again; one that was there is left for the nex
 
 import errno
 import ipaddress
+import json
 import math
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from nodeagent.config import Config
 from nodeagent.nethelper import addresses, firewall, links, names
@@ -56,6 +58,7 @@ class Routers:
         self._config = config
         self._root = config.run / "resolvers"
         self._epochs: dict[str, int] = {}
+        self._made: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def ensure(self, spec: RouterSpec, deadline: float) -> Changed:
@@ -83,6 +86,7 @@ class Routers:
             if is_open and (moved or not _is_open(gate)):
                 self._announce_addresses(router, spec.vni)
             resolver = self._settle_resolver(router, spec, is_open)
+            self._made[spec.network] = self._look(router, spec.vni)
             undo.pop_all()
         if created:
             return Changed(change="created", resolver=resolver)
@@ -107,6 +111,27 @@ class Routers:
 
     def remove(self, network: str, vni: int) -> Changed:
         return Changed(change="removed" if self._take_away(network, vni) else "unchanged")
+
+    def damage(self, network: str, vni: int) -> str:
+        """What is not as the last request left it, empty when all is; a process that has just started knows of none (FL-7)."""
+        router = self.need(network, vni)
+        if self._made.get(network) != self._look(router, vni):
+            return "rules, routes or devices are not as they were made"
+        state = self.verify(network, vni)
+        return "the resolver does not answer" if "mute" in (state.dhcp, state.dns) else ""
+
+    def _look(self, router: Namespace, vni: int) -> str:
+        """Everything that a request settles but the resolver, as the kernel has it."""
+        node = self._namespaces.node.netlink
+        ends = [(router.netlink, names.inside(vni)), (router.netlink, names.outside(vni))]
+        plugs = [(node, names.inside_port(vni)), (node, names.outside_port(vni))]
+        seen: list[object] = [router.nft(firewall.shape), addresses.routes(router.netlink)]
+        for kernel, name in (*ends, *plugs):
+            link = links.find(kernel, name)
+            if link is not None:
+                own = sorted(addresses.of(kernel, link)), sorted(addresses.proxied(kernel, link))
+                seen.append((name, link.up, link.mtu, link.master, own))
+        return json.dumps([*seen, router.inside(Path("/proc/sys/net/ipv4/ip_forward").read_text)])
 
     def need(self, network: str, vni: int) -> Namespace:
         router = self._namespaces.find(names.router(network, vni))
@@ -256,6 +281,7 @@ class Routers:
 
     def _take_away(self, network: str, vni: int) -> bool:
         name = names.router(network, vni)
+        self._made.pop(network, None)
         removed = Resolver(self._root, name).remove()
         node = self._namespaces.node.netlink
         for port in (names.inside_port(vni), names.outside_port(vni)):

@@ -174,12 +174,22 @@ def test_fl_7_what_is_damaged_is_repaired(
 ) -> None:
     """Rules, hairpin, both routes and the answer for the address: all stand again after one pass."""
     text = damage.replace("{outside}", names.outside(network.vni)).replace("{target}", network.hosts[0].address)
+    assert network.uuid not in node.helper.check_routers().routers
     node.router(network, text.replace("{{", "{").replace("}}", "}"))
+    assert "not as they were made" in node.helper.check_routers().routers[network.uuid]
     assert node.helper.ensure_router(with_addresses(network)).change == "repaired"
     lab.outside_sh("ip neigh flush all")
     wait_until(lambda: ", 0% packet loss" in lab.outside_sh(f"ping -c 1 -W 1 {FLOATING}"), 3)
     assert ", 0% packet loss" in lab.outside_sh(f"ping -c 1 -W 2 {ROUTED}")
     assert guests[1].reaches(FLOATING)
+    assert network.uuid not in node.helper.check_routers().routers
+
+
+def test_dn_6_a_resolver_that_died_is_damage(node: Node, network: Network, guests: tuple[Guest, Guest]) -> None:
+    node.sh(f"kill -9 {node.resolver_pid(network)}")
+    assert "resolver" in node.helper.check_routers().routers[network.uuid]
+    assert node.helper.ensure_router(with_addresses(network)).resolver == "restarted"
+    assert network.uuid not in node.helper.check_routers().routers
 
 
 def test_cm_9_a_closed_gate_answers_for_no_address(lab: Lab, node: Node, network: Network, guests: tuple[Guest, Guest]):
