@@ -45,6 +45,7 @@ class FakeHost(FakeFiles):
 
     taken_ports   ports that some stranger on the machine holds
     unreadable    parts that the inventory is to fail to enumerate
+    damaged       {network: what is wrong} of routers that somebody has tampered with
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class FakeHost(FakeFiles):
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
         self.unreadable: tuple[str, ...] = ()
+        self.damaged: dict[str, str] = {}
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
         self.crash_before = self.faults.crash_before
@@ -88,10 +90,17 @@ class FakeHost(FakeFiles):
         return self._drop("remove_network", "networks", network)
 
     def ensure_router(self, spec: RouterSpec) -> str:
+        self.damaged.pop(spec.network, None)
         return self._put("ensure_router", "routers", spec.network, dump(spec))
 
     def remove_router(self, network: str, vni: int) -> str:
         return self._drop("remove_router", "routers", network)
+
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        with self._held("ping") as held:
+            if network not in held["routers"]:
+                raise Refused("router.absent", f"no router of network {network} is on this node")
+        return (f"PING {address}", "10 packets transmitted, 10 received, 0% packet loss"), ()
 
     def write_config_drive(self, spec: InstanceSpec, drive: ConfigDrive, call: Call) -> None:
         self._put("write_config_drive", "config_drives", spec.instance, drive.hostname)
@@ -279,6 +288,7 @@ class FakeHost(FakeFiles):
                 routers={network: spec["vni"] for network, spec in held["routers"].items()},
                 blobs={blob: facts["size"] for blob, facts in held["blobs"].items()},
                 unreadable=self.unreadable,
+                damaged=dict(self.damaged),
             )
 
     def capacity(self) -> Capacity:

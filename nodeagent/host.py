@@ -95,6 +95,7 @@ class HostInventory:
 
     instances  {uuid: power}; an instance with files and no domain is "off"
     networks   {network uuid: vni}, routers {network uuid: vni}, blobs {uuid: size in bytes}
+    damaged    {network uuid: what is wrong} of routers that are not as they were made (FL-7)
     """
 
     instances: Mapping[str, str]
@@ -102,6 +103,7 @@ class HostInventory:
     routers: Mapping[str, int]
     blobs: Mapping[str, int]
     unreadable: tuple[str, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,9 @@ class Host(Protocol):
     def ensure_router(self, spec: RouterSpec) -> str: ...
 
     def remove_router(self, network: str, vni: int) -> str: ...
+
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ten echoes from the network's router: the lines of both streams. Refused("router.absent") where there is none."""
 
     def blob(self, blob: str) -> BlobFacts | None: ...
 

@@ -115,6 +115,18 @@ class EgressSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FloatingAddress:
+    """An outside address whose packets go to `target`, a guest's address inside the network (FL-5)."""
+
+    address: str
+    target: str
+
+    def __post_init__(self) -> None:
+        _address(self.address, "floating address")
+        _address(self.target, "floating target")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeaseSpec:
     """The right to carry the network: `seconds` left when the message was rendered; no timeout without rivals (EN-11)."""
 
@@ -125,7 +137,10 @@ class LeaseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterSpec:
-    """What the carrier of one network runs: gateway address, DHCP, DNS, SNAT. Needs the network's bridge on this node."""
+    """What the carrier of one network runs: gateway address, DHCP, DNS, SNAT, and the outside addresses of its guests.
+
+    Needs the network's bridge on this node. `routed` are outside addresses that guests hold themselves, without NAT.
+    """
 
     network: str
     vni: int
@@ -139,11 +154,14 @@ class RouterSpec:
     hosts: tuple[DhcpHost, ...] = ()
     records: tuple[DnsRecord, ...] = ()
     upstream: tuple[str, ...] = ()
+    floating: tuple[FloatingAddress, ...] = ()
+    routed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _match(UUID, self.network, "network")
         _within(self.vni, 1, MAX_VNI, "vni")
         block = ipaddress.IPv4Network(self.netblock)
+        self._check_outside(block)
         if _address(self.gateway, "gateway") not in block:
             raise ValueError("gateway: not inside the netblock")
         _match(DOMAIN, self.domain, "domain")
@@ -152,6 +170,23 @@ class RouterSpec:
                 raise ValueError(f"host address {host.address}: not inside the netblock")
         for server in self.upstream:
             _address(server, "upstream")
+
+    def _check_outside(self, block: ipaddress.IPv4Network) -> None:
+        for each in self.floating:
+            if ipaddress.IPv4Address(each.target) not in block:
+                raise ValueError(f"floating target {each.target}: not inside the netblock")
+        for address in self.routed:
+            _address(address, "routed address")
+        outside = self.outside
+        if outside and self.egress is None:
+            raise ValueError("floating and routed addresses need an egress")
+        if len(set(outside)) != len(outside):
+            raise ValueError("outside addresses: one is given twice")
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The outside addresses that the router answers for, beside its own."""
+        return (*(each.address for each in self.floating), *self.routed)
 
 
 @dataclass(frozen=True, kw_only=True)

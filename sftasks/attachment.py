@@ -4,14 +4,14 @@ Called inside the transactions of operations: writes wishes and generations, sub
 them, and says which of those the caller has to wait for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
-from sftasks import engine, wishes
+from sftasks import engine, outside, wishes
 from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
@@ -60,6 +60,16 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     if carrier is not None:
         needed.append(serve(network, carrier, caller))
     return needed
+
+
+def refresh(network: Network, caller: Caller) -> list[Operation]:
+    """Something that the network's router is rendered from has changed; the operation that tells its carrier, if it has one.
+
+    The network must have been read under its lock.
+    """
+    Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
+    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    return [] if carrier is None else [serve(network, carrier, caller)]
 
 
 def serve(network: Network, carrier: UUID, caller: Caller) -> Operation:
@@ -202,14 +212,17 @@ def leave(instance: Instance, caller: Caller = CLUSTER) -> None:
     end_interfaces(list(cards.order_by("network_id", "order")), instance.node_id, caller)
 
 
-def end_interfaces(cards: Iterable[Interface], node: UUID | None, caller: Caller = CLUSTER) -> None:
+def end_interfaces(cards: Sequence[Interface], node: UUID | None, caller: Caller = CLUSTER) -> None:
     """These interfaces are no more; `node` is their instance's. In the order of their networks, which are locked here."""
-    networks = dict.fromkeys(card.network_id for card in cards)
+    floating = {card.pk: card.floating for card in cards if card.floating}
     for card in cards:
-        transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow())
-    for network in networks:
+        transition(card, State.DELETED, mac=None, former_mac=card.mac, deleted_at=UtcNow(), floating=None)
+    for network in dict.fromkeys(card.network_id for card in cards):
         locked = Network.objects.select_for_update().get(pk=network)
-        leave_network(locked, node, caller)
+        told = leave_network(locked, node, caller)
+        for card in cards:
+            if card.network_id == network and card.pk in floating:
+                outside.withdraw(locked, floating[card.pk], told, caller, interface=card.pk)
 
 
 def tell_routers(instance: Instance, caller: Caller) -> None:
@@ -222,18 +235,16 @@ def tell_routers(instance: Instance, caller: Caller) -> None:
             serve(network, carrier, caller)
 
 
-def leave_network(network: Network, node: UUID | None, caller: Caller) -> None:
-    """A use of the network on `node` has ended. The network's row must be locked."""
+def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[Operation]:
+    """A use of the network on `node` has ended; the operations by which its router learns that. Call under its row's lock."""
     Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
     carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
     in_use = Interface.objects.filter(network=network, state__in=LIVING)
     if network.state == State.DELETE_WAIT and not in_use.exists():
-        dissolve(network, caller)
-        return
+        return dissolve(network, caller)
     if node is not None and node != carrier and not in_use.filter(instance__node_id=node).exists():
         retire(network, [node], caller)
-    if carrier is not None:
-        serve(network, carrier, caller)
+    return [] if carrier is None else [serve(network, carrier, caller)]
 
 
 def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
@@ -288,9 +299,9 @@ def release(instance: Instance) -> bool:
         return False
     placement.release(instance)
     allocator.release_all("instance", instance.pk)
-    for interface in Interface.objects.filter(instance=instance).values_list("pk", flat=True):
+    for interface, network in Interface.objects.filter(instance=instance).values_list("pk", "network_id"):
         allocator.release_all("interface", interface)
-        ipam.release_owned(interface)
+        ipam.release_owned(interface, [network])  # an outside address waits for the router, not for the guest
     if instance.state == State.DELETED:
         used = Blob.objects.filter(Q(disks__instance=instance) | Q(nvram_of=instance))
         for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Sum
 
-from sftasks import attachment, engine, wishes
+from sftasks import attachment, engine, outside, wishes
 from sftasks.operation import Ended, Stage
 from sftasks.plans import instances
 from sfweb.domain import allocator, ipam, placement
@@ -81,6 +81,7 @@ def write_interfaces(
         identity = uuid.uuid4()
         mac = _take_mac(card, identity)
         address = _take_address(card, network, identity)
+        floating = outside.reserve(network, AddressKind.FLOATING, "interface", identity) if card.floating else None
         rows.append(
             Interface(
                 uuid=identity,
@@ -88,6 +89,7 @@ def write_interfaces(
                 instance=instance,
                 mac=mac,
                 address=address,
+                floating=floating,
                 order=order,
                 model=card.model,
             )
@@ -161,4 +163,4 @@ def _end_interfaces(instance: Instance) -> None:
     attachment.end_interfaces(gone, instance.node_id)
     for card in gone:
         allocator.release_all("interface", card.pk)
-        ipam.release_owned(card.pk)
+        ipam.release_owned(card.pk, [card.network_id])  # an outside address waits for the router

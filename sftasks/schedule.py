@@ -28,6 +28,7 @@ RECONCILERS: Mapping[str, float] = {
     "node_capacity": 300,
     "pool_allocations": 60,
     "broker_users": 60,
+    "outside_addresses": 300,
     "hard_deletes": 300,
     "agent_operations": 30,
     "blob_copies": 60,

@@ -64,6 +64,10 @@ class PoolExhausted(NoCapacity):
     code = "pool_exhausted"
 
 
+class OperationFailed(SteadyfistError):
+    """What the answer waited for could not be done; the operation that `details` names says why."""
+
+
 class Gone(SteadyfistError):
     code = "gone"
 

@@ -169,6 +169,8 @@ AGENT_OPERATION_MAX_DEADLINE = int(os.environ.get("AGENT_OPERATION_MAX_DEADLINE"
 """Seconds that what is asked of a guest's agent may take: unless said otherwise, and at most."""
 AGENT_FILE_MAX_BYTES = int(os.environ.get("AGENT_FILE_MAX_GIB", "10")) * 2**30
 
+API_WAIT_SECONDS = 15.0
+"""How long an answer that is wanted at once waits for its operation; then it is 202."""
 BYTES_CONNECT_SECONDS = 5.0
 BYTES_READ_SECONDS = 60.0
 BYTES_TICKET_SECONDS = 600

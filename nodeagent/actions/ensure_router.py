@@ -1,4 +1,4 @@
-"""Make this node carry one network: gateway, DHCP, DNS and SNAT, for as long as its lease runs (EN-11)."""
+"""Make this node carry one network: gateway, DHCP, DNS, SNAT and outside addresses, for as long as its lease runs (EN-11)."""
 
 from dataclasses import dataclass
 
@@ -16,4 +16,4 @@ def run(request: Request, host: Host, call: Call) -> Result:
     return Result(change=host.ensure_router(request.spec))
 
 
-ACTION = Action(name="ensure_router", version=1, request=Request, run=run, refusals=frozenset({"router.no_egress"}))
+ACTION = Action(name="ensure_router", version=2, request=Request, run=run, refusals=frozenset({"router.no_egress"}))

@@ -1,11 +1,13 @@
 """The machine itself, behind the `host.Host` protocol: libvirt, qemu-img, files, and whoever has its hand on the net."""
 
+import errno
 import ipaddress
 import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nodeagent.config import Config
 from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, firmware, machine
@@ -34,6 +36,7 @@ from nodeagent.host import (
     Transfer,
 )
 from nodeagent.nethelper import names
+from nodeagent.nethelper.protocol import NetworkError
 from nodeagent.specs import (
     BlobSource,
     BlobSpec,
@@ -81,6 +84,10 @@ class Net(Protocol):
     def ensure_router(self, spec: RouterSpec) -> NetworkChange: ...
 
     def remove_router(self, network: str, vni: int) -> NetworkChange: ...
+
+    def ping(self, network: str, vni: int, address: str) -> Any: ...
+
+    def check_routers(self) -> Any: ...
 
     def inventory(self) -> NetworkHoldings: ...
 
@@ -149,6 +156,15 @@ class RealHost:
 
     def remove_router(self, network: str, vni: int) -> str:
         return self._net.remove_router(network, vni).change
+
+    def ping(self, network: str, vni: int, address: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        try:
+            echo = self._net.ping(network, vni, address)
+        except NetworkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            raise Refused("router.absent", str(error)) from error
+        return tuple(echo.stdout), tuple(echo.stderr)
 
     def blob(self, blob: str) -> BlobFacts | None:
         return self._blobs.facts(blob)
@@ -291,16 +307,20 @@ class RealHost:
                 return nothing
 
         holdings = part("networks", self._net.inventory, None)
+        damage = part("routers", self._net.check_routers, None)
         return HostInventory(
             instances=part("instances", self._instances, {}),
             networks=dict(holdings.networks) if holdings else {},
             routers=dict(holdings.routers) if holdings else {},
             blobs=part("blobs", self._layout.known_blobs, {}),
             unreadable=(*unreadable, *(holdings.unreadable if holdings else ())),
+            damaged=dict(damage.routers) if damage else {},
         )
 
     def capacity(self) -> Capacity:
-        return machine.capacity(self._config.share, self._config.state, self.acceleration)
+        offered = machine.capacity(self._config.share, self._config.state, self.acceleration)
+        mtu = machine.device_mtu(self._config.mesh_device)
+        return replace(offered, extra={**offered.extra, "mesh_mtu": mtu})
 
     def _instances(self) -> dict[str, str]:
         """Without the domains nobody knows which instance is off, so both are read or neither counts."""

@@ -22,11 +22,15 @@ def run(around: Surroundings) -> None:
         )
         for identity, power in found.instances.items()
     ]
-    for kind, identities in (("network", found.networks), ("router", found.routers), ("blob", found.blobs)):
+    for kind, identities in (("network", found.networks), ("blob", found.blobs)):
         objects += [SeenObject(object_type=kind, object_uuid=identity) for identity in identities]
+    for identity in found.routers:
+        objects.append(SeenObject(object_type="router", object_uuid=identity, intact=identity not in found.damaged))
     around.findings.inventory = Inventory(
         seq=seq, complete=not found.unreadable, objects=tuple(objects), uuid=str(uuid.uuid4())
     )
+    for identity, what in found.damaged.items():
+        around.notice("status", "router is damaged", "network", identity, what=what)
     if found.unreadable:
         around.notice("status", "inventory incomplete", parts=list(found.unreadable))
 

@@ -11,6 +11,8 @@ from typing import Any
 from nodeagent.host import Retry
 from nodeagent.nethelper.protocol import (
     Changed,
+    CheckRouters,
+    Damage,
     Echo,
     EnsureNetwork,
     EnsureRouter,
@@ -79,6 +81,10 @@ class NetHelper:
 
     def inventory(self) -> Held:
         answer: Held = self._ask(Inventory())
+        return answer
+
+    def check_routers(self) -> Damage:
+        answer: Damage = self._ask(CheckRouters())
         return answer
 
     def ping(self, network: str, vni: int, address: str, count: int = 10) -> Echo:

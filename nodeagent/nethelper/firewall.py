@@ -22,6 +22,8 @@ GATE_PRIORITY = -400
 # Timeouts are set and listed in whole seconds, each time rounded down: what is not older than this is the same.
 _ROUNDED = 2
 _LIVING_SETS = ("lease", "epoch")
+GROWING = ("floated", "floating", "routed")
+"""Sets and the map of outside addresses: one more or less of them is a change of elements, not of rules (FL-5)."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,17 @@ def router_table(spec: RouterSpec, closed: Iterable[str]) -> list[Entry]:
         *_gate("inet", ("prerouting", "output")),
         _set("inet", "epoch", "mark"),
         _set("inet", "closed", "ipv4_addr", flags=["interval"], elem=[_prefix(block) for block in sorted(closed)]),
+        _set("inet", "floated", "ipv4_addr", elem=sorted(each.address for each in spec.floating)),
+        _map("inet", "floating", sorted([each.address, each.target] for each in spec.floating)),
+        _set("inet", "routed", "ipv4_addr", elem=sorted(spec.routed)),
         _chain("inet", "input", "filter", "input", 0, "drop"),
         *_rules("inet", "input", _input_rules(spec, inside)),
         _chain("inet", "forward", "filter", "forward", 0, "drop"),
         *_rules("inet", "forward", _forward_rules(spec, inside, outside)),
+        _chain("inet", "float", "nat", "prerouting", -100, "accept"),
+        *_rules("inet", "float", [[{"dnat": {"family": "ip", "addr": _FLOATING}}]] if spec.egress else []),
         _chain("inet", "nat", "nat", "postrouting", 100, "accept"),
-        *_rules("inet", "nat", _nat_rules(spec, outside)),
+        *_rules("inet", "nat", _nat_rules(spec, inside, outside)),
         *_gate("arp", ("input", "output")),
     ]
 
@@ -72,19 +79,39 @@ def _input_rules(spec: RouterSpec, inside: str) -> list[list[Entry]]:
 
 
 def _forward_rules(spec: RouterSpec, inside: str, outside: str) -> list[list[Entry]]:
+    """What may pass, beside the gate: FL-6's cells are the last six lines, and nothing else comes in unasked."""
     rules = [[_is(_payload("ip", "daddr"), "@closed"), _DROP]]
-    if spec.egress is not None:
-        netblock = _is(_payload("ip", "saddr"), _prefix(spec.netblock))
-        rules.append([_is(_meta("iifname"), inside), _is(_meta("oifname"), outside), netblock, _ACCEPT])
-        rules.append([_is(_meta("iifname"), outside), _state("established", "related"), _ACCEPT])
-    return rules
+    if spec.egress is None:
+        return rules
+    out = [_is(_meta("iifname"), inside), _is(_meta("oifname"), outside)]
+    come = [_is(_meta("iifname"), outside), _is(_meta("oifname"), inside)]
+    turn = [_is(_meta("iifname"), inside), _is(_meta("oifname"), inside)]
+    netblock = _is(_payload("ip", "saddr"), _prefix(spec.netblock))
+    return [
+        *rules,
+        # A connection by an address that floats no longer ends with it, or its next owner would share it.
+        [_FLOATED, _is_not({"ct": {"key": "ip daddr", "dir": "original"}}, "@floated"), _DROP],
+        [*out, netblock, _ACCEPT],
+        [*come, _state("established", "related"), _ACCEPT],
+        [*come, _FLOATED, _ACCEPT],
+        [*turn, _FLOATED, _ACCEPT],
+        [*out, _is(_payload("ip", "saddr"), "@routed"), _ACCEPT],
+        [*come, _is(_payload("ip", "daddr"), "@routed"), _ACCEPT],
+        # Answers go straight to the asker, past the router: no state is asked for where only one way is seen.
+        [*turn, _is(_payload("ip", "daddr"), "@routed"), _ACCEPT],
+        [*turn, _is(_payload("ip", "saddr"), "@routed"), _ACCEPT],
+    ]
 
 
-def _nat_rules(spec: RouterSpec, outside: str) -> list[list[Entry]]:
+def _nat_rules(spec: RouterSpec, inside: str, outside: str) -> list[list[Entry]]:
+    """Out by the egress address; a hairpin by the gateway's, or the answer would not come back this way (FL-6)."""
     if spec.egress is None:
         return []
     netblock = _is(_payload("ip", "saddr"), _prefix(spec.netblock))
-    return [[_is(_meta("oifname"), outside), netblock, {"masquerade": None}]]
+    return [
+        [_is(_meta("oifname"), outside), netblock, {"masquerade": None}],
+        [_is(_meta("oifname"), inside), netblock, _FLOATED, {"masquerade": None}],
+    ]
 
 
 def guard_table(mesh_device: str, egress_bridge: str, ports: Iterable[int], peers: Iterable[str]) -> list[Entry]:
@@ -119,22 +146,57 @@ def apply(rules: Nftables, table: list[Entry], name: str, lease: list[Entry] | N
     rules.apply([*fresh, *({"add": entry} for entry in table), *(lease or [])], name)
 
 
-def matches(rules: Nftables, table: list[Entry]) -> bool:
-    """Whether the kernel holds exactly these tables, the lease apart."""
+def settle(rules: Nftables, table: list[Entry], name: str, lease: list[Entry]) -> bool:
+    """Make the tables stand as they should, with `lease` where there is something to change; whether there was.
+
+    Where only addresses came or went, only they are told to the kernel.
+    """
+    if not matches(rules, table, but=GROWING):
+        apply(rules, table, name, lease)
+        return True
+    changes = _element_changes(rules, table)
+    if changes:
+        rules.apply([*changes, *lease], name)
+    return bool(changes)
+
+
+def matches(rules: Nftables, table: list[Entry], but: Iterable[str] = ()) -> bool:
+    """Whether the kernel holds exactly these tables, the lease and the elements of the sets `but` apart."""
     for wanted in (entry["table"] for entry in table if "table" in entry):
         listing = rules.table(wanted["family"], wanted["name"])
         own = [entry for entry in table if _family(entry) == wanted["family"]]
-        if listing is None or _comparable(listing) != _comparable(own):
+        if listing is None or _comparable(listing, but) != _comparable(own, but):
             return False
     return True
 
 
-def _comparable(entries: list[Entry]) -> list[str]:
+def shape(rules: Nftables) -> list[list[str]]:
+    """The router's tables as they are, the lease apart: equal as long as nobody has changed them."""
+    return [_comparable(rules.table(family, TABLE) or []) for family in ("inet", "arp")]
+
+
+def _element_changes(rules: Nftables, table: list[Entry]) -> list[Entry]:
+    """Commands that take out what is too much in the growing sets and put in what is missing, in this order."""
+    present, wanted = _elements(rules.table("inet", TABLE) or []), _elements(table)
+    gone, new = [], []
+    for name in GROWING:
+        there, should = present.get(name, []), wanted.get(name, [])
+        gone += [("delete", name, element) for element in there if element not in should]
+        new += [("add", name, element) for element in should if element not in there]
+    return [{verb: {"element": {**_named("inet", name), "elem": [element]}}} for verb, name, element in [*gone, *new]]
+
+
+def _elements(entries: list[Entry]) -> dict[str, list[Any]]:
+    bodies = [entry.get("set") or entry.get("map") for entry in entries]
+    return {body["name"]: body.get("elem", []) for body in bodies if body and body["name"] in GROWING}
+
+
+def _comparable(entries: list[Entry], but: Iterable[str] = ()) -> list[str]:
     """Rules in their order, all else by kind: nftables lists sets and chains in an order of its own."""
-    shown = []
+    shown, apart = [], {*_LIVING_SETS, *but}
     for entry in entries:
         kind, body = next(iter(entry.items()))
-        if kind == "set" and body["name"] in _LIVING_SETS:
+        if kind in ("set", "map") and body["name"] in apart:
             body = {key: value for key, value in body.items() if key != "elem"}
         shown.append((kind, body.get("chain", ""), {kind: body}))
     rules = [canonical([entry]) for kind, _, entry in sorted(shown, key=lambda item: item[1]) if kind == "rule"]
@@ -215,6 +277,11 @@ def _set(family: str, name: str, kind: str, flags: list[str] | None = None, elem
     return {"set": {**_named(family, name), "type": kind, **optional}}
 
 
+def _map(family: str, name: str, elem: list[list[str]]) -> Entry:
+    optional = {"elem": elem} if elem else {}
+    return {"map": {**_named(family, name), "type": "ipv4_addr", "map": "ipv4_addr", **optional}}
+
+
 def _chain(family: str, name: str, kind: str, hook: str, priority: int, policy: str) -> Entry:
     return {"chain": {**_named(family, name), "type": kind, "hook": hook, "prio": priority, "policy": policy}}
 
@@ -246,3 +313,7 @@ def _payload(protocol: str, name: str) -> Entry:
 def _prefix(block: str) -> Any:
     address, _, length = block.partition("/")
     return address if length == "32" else {"prefix": {"addr": address, "len": int(length)}}
+
+
+_FLOATING: Entry = {"map": {"key": _payload("ip", "daddr"), "data": "@floating"}}
+_FLOATED: Entry = {"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}

@@ -14,6 +14,8 @@ from nodeagent.nethelper import firewall, links, names
 from nodeagent.nethelper.namespaces import Namespaces
 from nodeagent.nethelper.protocol import (
     Changed,
+    CheckRouters,
+    Damage,
     Echo,
     EnsureNetwork,
     EnsureRouter,
@@ -21,6 +23,7 @@ from nodeagent.nethelper.protocol import (
     Inventory,
     LeaseList,
     Leases,
+    NetworkError,
     Ping,
     RemoveNetwork,
     RemoveRouter,
@@ -53,6 +56,7 @@ class Node:
             RemoveRouter: self._remove_router,
             RenewLease: self._renew_lease,
             Inventory: self._inventory,
+            CheckRouters: self._check_routers,
             Ping: self._ping,
             Leases: self._leases,
             VerifyResolver: self._verify_resolver,
@@ -117,6 +121,16 @@ class Node:
             routers = {}
             unreadable.append(f"namespaces: {error}")
         return Held(networks=networks, routers=routers, unreadable=tuple(unreadable))
+
+    def _check_routers(self, _: CheckRouters, __: float) -> Damage:
+        found = {}
+        for network, vni in self._routers.held().items():
+            with self._networks[vni]:
+                try:
+                    found[network] = self._routers.damage(network, vni)
+                except NetworkError as error:  # what cannot be looked at is made again, which harms nothing
+                    found[network] = str(error)
+        return Damage(routers={network: what for network, what in found.items() if what})
 
     def _set_mesh_peers(self, request: SetMeshPeers, _: float) -> Changed:
         wanted = set(request.addresses) - {self._config.mesh_address}

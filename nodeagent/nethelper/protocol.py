@@ -106,6 +106,11 @@ class VerifyResolver(OfNetwork):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRouters:
+    """Hold every router against what its last request made; changes nothing (FL-7, DN-6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetMeshPeers:
     """The mesh addresses of all other nodes: the only ones that may send VXLAN to this one (SE-7)."""
 
@@ -131,6 +136,13 @@ class Held:
     networks: dict[str, int] = field(default_factory=dict)
     routers: dict[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damage:
+    """{network uuid: what is wrong} of the routers that are not as they were made."""
+
+    routers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +189,10 @@ REQUESTS: dict[str, type] = {
         Leases,
         VerifyResolver,
         SetMeshPeers,
+        CheckRouters,
     )
 }
-ANSWERS: dict[str, type] = {cls.__name__: cls for cls in (Changed, Held, Echo, LeaseList, ResolverState)}
+ANSWERS: dict[str, type] = {cls.__name__: cls for cls in (Changed, Held, Damage, Echo, LeaseList, ResolverState)}
 
 
 def now() -> float:

@@ -7,10 +7,12 @@ on its first attempt is taken away again; one that was there is left for the nex
 
 import errno
 import ipaddress
+import json
 import math
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from nodeagent.config import Config
 from nodeagent.nethelper import addresses, firewall, links, names
@@ -31,6 +33,9 @@ _SETTINGS = {
     "ipv4/conf/all/arp_ignore": "1",
     "ipv4/conf/all/arp_announce": "2",
     "ipv4/conf/all/arp_notify": "1",
+    # A guest that is told of a shorter way would leave the router out, and with it NAT (FL-6).
+    "ipv4/conf/all/send_redirects": "0",
+    "ipv4/conf/default/send_redirects": "0",
 }
 
 
@@ -53,6 +58,7 @@ class Routers:
         self._config = config
         self._root = config.run / "resolvers"
         self._epochs: dict[str, int] = {}
+        self._made: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def ensure(self, spec: RouterSpec, deadline: float) -> Changed:
@@ -75,10 +81,12 @@ class Routers:
             repaired = _apply_settings(router)
             repaired |= self._settle_firewall(router, spec, gate, deadline)
             moved = self._settle_feet(router, spec)
+            repaired |= self._settle_outside(router, spec)
             is_open = _is_open(router.nft(firewall.read_gate))
             if is_open and (moved or not _is_open(gate)):
-                self._announce(router, spec)
+                self._announce_addresses(router, spec.vni)
             resolver = self._settle_resolver(router, spec, is_open)
+            self._made[spec.network] = self._look(router, spec.vni)
             undo.pop_all()
         if created:
             return Changed(change="created", resolver=resolver)
@@ -103,6 +111,27 @@ class Routers:
 
     def remove(self, network: str, vni: int) -> Changed:
         return Changed(change="removed" if self._take_away(network, vni) else "unchanged")
+
+    def damage(self, network: str, vni: int) -> str:
+        """What is not as the last request left it, empty when all is; a process that has just started knows of none (FL-7)."""
+        router = self.need(network, vni)
+        if self._made.get(network) != self._look(router, vni):
+            return "rules, routes or devices are not as they were made"
+        state = self.verify(network, vni)
+        return "the resolver does not answer" if "mute" in (state.dhcp, state.dns) else ""
+
+    def _look(self, router: Namespace, vni: int) -> str:
+        """Everything that a request settles but the resolver, as the kernel has it."""
+        node = self._namespaces.node.netlink
+        ends = [(router.netlink, names.inside(vni)), (router.netlink, names.outside(vni))]
+        plugs = [(node, names.inside_port(vni)), (node, names.outside_port(vni))]
+        seen: list[object] = [router.nft(firewall.shape), addresses.routes(router.netlink)]
+        for kernel, name in (*ends, *plugs):
+            link = links.find(kernel, name)
+            if link is not None:
+                own = sorted(addresses.of(kernel, link)), sorted(addresses.proxied(kernel, link))
+                seen.append((name, link.up, link.mtu, link.master, own))
+        return json.dumps([*seen, router.inside(Path("/proc/sys/net/ipv4/ip_forward").read_text)])
 
     def need(self, network: str, vni: int) -> Namespace:
         router = self._namespaces.find(names.router(network, vni))
@@ -141,8 +170,7 @@ class Routers:
         table = firewall.router_table(spec, closed)
         gate = firewall.gate_for(held, spec.lease.epoch, self._gate_seconds(deadline, spec.lease.rivals))
         lease = firewall.lease_commands(spec.vni, gate)
-        if not router.nft(lambda rules: firewall.matches(rules, table)):
-            router.nft(lambda rules: firewall.apply(rules, table, f"rules of {router.name}", lease))
+        if router.nft(lambda rules: firewall.settle(rules, table, f"rules of {router.name}", lease)):
             return True
         if gate != held:
             router.nft(lambda rules: rules.apply(lease, f"lease of {router.name}"))
@@ -186,15 +214,34 @@ class Routers:
         device = links.need(router.netlink, foot.device)
         return addresses.settle(router.netlink, device, foot.address, foot.length) or changed
 
-    def _announce(self, router: Namespace, spec: RouterSpec) -> None:
-        for foot in self._feet(spec):
-            announce(router, foot.device, links.need(router.netlink, foot.device).mac, foot.address)
+    def _settle_outside(self, router: Namespace, spec: RouterSpec) -> bool:
+        """The guests' outside addresses: routed inwards, and answered for on the outside; a new one is announced.
+
+        The route is what lets the kernel answer for an address that is not its own; only then does anybody ask here.
+        """
+        inside, outside = links.need(router.netlink, names.inside(spec.vni)), names.outside(spec.vni)
+        wanted = set(spec.outside)
+        changed = router.write_setting(f"ipv4/conf/{inside.name}/send_redirects", "0")
+        changed |= addresses.settle_host_routes(router.netlink, inside, wanted)
+        device = links.find(router.netlink, outside)
+        if device is None:
+            return changed
+        changed |= router.write_setting(f"ipv4/neigh/{outside}/proxy_delay", "0")
+        new = addresses.settle_proxies(router.netlink, device, wanted)
+        if new and _is_open(router.nft(firewall.read_gate)):
+            for address in sorted(new):
+                announce(router, outside, device.mac, address)
+        return changed or bool(new)
 
     def _announce_addresses(self, router: Namespace, vni: int) -> None:
+        """Every address that the router has or answers for."""
         for name in (names.inside(vni), names.outside(vni)):
             device = links.find(router.netlink, name)
-            for address, _ in addresses.of(router.netlink, device) if device else ():
-                announce(router, name, device.mac if device else "", address)
+            if device is None:
+                continue
+            own = {address for address, _ in addresses.of(router.netlink, device)}
+            for address in sorted(own | addresses.proxied(router.netlink, device)):
+                announce(router, name, device.mac, address)
 
     def _settle_resolver(self, router: Namespace, spec: RouterSpec, is_open: bool) -> str:
         resolver = Resolver(self._root, router.name)
@@ -234,6 +281,7 @@ class Routers:
 
     def _take_away(self, network: str, vni: int) -> bool:
         name = names.router(network, vni)
+        self._made.pop(network, None)
         removed = Resolver(self._root, name).remove()
         node = self._namespaces.node.netlink
         for port in (names.inside_port(vni), names.outside_port(vni)):

@@ -9,6 +9,7 @@ it restarts, and the lease gate stops a forgotten one. `loaded` names what the r
 import errno
 import hashlib
 import ipaddress
+import math
 import os
 import pwd
 import select
@@ -29,6 +30,7 @@ from nodeagent.specs import RouterSpec
 DNSMASQ = "/usr/sbin/dnsmasq"
 PING = "/usr/bin/ping"
 LEASE_TIME = "1h"
+PING_INTERVAL = 0.2
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "LC_ALL": "C"}
@@ -279,9 +281,10 @@ class Resolver:
 
 
 def ping(router: Namespace, address: str, count: int) -> Echo:
-    """`count` echoes to `address`, a second apart; what was printed, loss included (HP-6)."""
-    command = [PING, "-n", "-c", str(count), "-w", str(count + 2), address]
-    _, output, failure = run_inside(router, command, count + 5.0)
+    """`count` echoes to `address`, five a second; what was printed, loss included (HP-6)."""
+    seconds = 2 + math.ceil(count * PING_INTERVAL)
+    command = [PING, "-n", "-c", str(count), "-i", str(PING_INTERVAL), "-w", str(seconds), address]
+    _, output, failure = run_inside(router, command, seconds + 3.0)
     return Echo(stdout=tuple(output.splitlines()), stderr=tuple(failure.splitlines()))
 
 

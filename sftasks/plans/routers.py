@@ -1,4 +1,4 @@
-"""What a network's carrier runs: gateway, DHCP, DNS, SNAT, from the rows of interfaces, entries and lease."""
+"""What a network's carrier runs: gateway, DHCP, DNS, SNAT, outside addresses, from the rows that say so."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from django.conf import settings
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Greatest
 
-from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, LeaseSpec, RouterSpec
+from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, FloatingAddress, LeaseSpec, RouterSpec
 from nodeagent.wire import dump
 from sftasks import statements
 from sftasks.operation import Served, Wish
 from sfweb.domain import carriers, ipam
 from sfweb.domain.callers import Caller
-from sfweb.models import FLOATING, DnsEntry, Interface, Network
+from sfweb.models import FLOATING, Address, AddressKind, DnsEntry, Interface, Network
 from sfweb.models.state import State
 
 
@@ -45,6 +45,7 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
     if lease is None or row.vni is None:
         return None
     hosts, records = _guests(row)
+    egress = _egress(row)
     spec = RouterSpec(
         network=str(network),
         vni=row.vni,
@@ -54,10 +55,12 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
         dns=row.provide_dns,
         domain=f"{row.namespace.name}.{settings.ZONE}",
         lease=LeaseSpec(epoch=lease.epoch, seconds=lease.seconds, rivals=lease.rivals),
-        egress=_egress(row),
+        egress=egress,
         hosts=tuple(hosts),
         records=tuple(records),
         upstream=tuple(settings.DNS_SERVERS) if row.provide_nat else (),
+        floating=_floating(row) if egress else (),
+        routed=_routed(row) if egress else (),
     )
     return {"spec": dump(spec)}
 
@@ -82,8 +85,24 @@ def _egress(network: Network) -> EgressSpec | None:
     )
 
 
+def _floating(network: Network) -> tuple[FloatingAddress, ...]:
+    cards = Interface.objects.filter(network=network, state__in=(State.INITIAL, State.CREATED))
+    rows = cards.filter(floating__isnull=False, address__isnull=False).order_by("floating")
+    return tuple(FloatingAddress(address=card.floating or "", target=card.address or "") for card in rows)
+
+
+def _routed(network: Network) -> tuple[str, ...]:
+    """Those that the network has; one that is being withdrawn is reserved still, and not routed any more."""
+    rows = Address.objects.filter(network=FLOATING, owner_uuid=network.pk, kind=AddressKind.ROUTED, released_at=None)
+    return tuple(str(ipaddress.IPv4Address(value)) for value in rows.order_by("value").values_list("value", flat=True))
+
+
 def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"network": str(network), "vni": Network.objects.values_list("vni", flat=True).get(pk=network)}
+
+
+def _ping(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_absent(network, node, arguments), "address": arguments["address"]}
 
 
 OBJECT = Served(
@@ -94,5 +113,5 @@ OBJECT = Served(
     generation=_generation,
     newest=Subquery(Network.objects.filter(pk=OuterRef("object_uuid")).values("router_generation")),
     advance=_advance,
-    requests={"ensure_router": _present, "remove_router": _absent},
+    requests={"ensure_router": _present, "remove_router": _absent, "ping_address": _ping},
 )

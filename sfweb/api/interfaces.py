@@ -6,8 +6,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sftasks.operations import interface_unplug
-from sfweb.api.base import ApiView, Nothing, accepted, takes
+from sftasks.operations import address_expose, address_withdraw, interface_unplug
+from sfweb.api.base import ApiView, Nothing, accepted, started, takes
 from sfweb.domain.lookup import find_interface
 from sfweb.domain.metadata import metadata_of
 from sfweb.models import Interface
@@ -44,3 +44,17 @@ class InterfaceDetail(ApiView):
         """Ours: unplug it, also from a running guest; its addresses are free again once the guest has let go."""
         gone = interface_unplug.request(self.caller, find_interface(self.caller, ref))
         return accepted(request, gone.operation, interface_views([gone.row])[0])
+
+
+class InterfaceFloat(ApiView):
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        made = address_expose.request_float(self.caller, find_interface(self.caller, ref))
+        return started(request, made.operation, None)
+
+
+class InterfaceDefloat(ApiView):
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        gone = address_withdraw.request_defloat(self.caller, find_interface(self.caller, ref))
+        return started(request, gone.operation, None)

@@ -3,6 +3,7 @@
 import ipaddress
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from rest_framework.request import Request
@@ -41,17 +42,27 @@ class ListInput(Page):
     all = Flag()
 
 
+class PlainFlag(Flag):
+    """True or false, or the text of one of them; a network without DHCP by a slip of the pen would be found late (NW-1)."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        said = {"true": True, "false": False}.get(data.lower()) if isinstance(data, str) else data
+        if not isinstance(said, bool):
+            self.fail("invalid", input=data)
+        return bool(said)
+
+
 class NewNetworkInput(Input):
     netblock = Text(required=True)
     name = Text(required=True)
-    provide_dhcp = Flag()
-    provide_nat = Flag()
-    provide_dns = Flag()
+    provide_dhcp = PlainFlag()
+    provide_nat = PlainFlag()
+    provide_dns = PlainFlag()
     namespace = Text()
 
 
 class DeleteAllInput(Input):
-    """`clean_wait` is accepted and means nothing: the answer has handles that can be waited for."""
+    """With `clean_wait` a network in use goes when its last interface has; without, it is a reason to refuse (NW-8)."""
 
     confirm = Flag()
     namespace = Text()
@@ -105,11 +116,13 @@ class Networks(ApiView):
     def delete(self, request: Request, wanted: dict[str, Any]) -> Response:
         namespace = namespace_to_empty(self.caller, wanted)
         rows = list(Network.objects.filter(namespace=namespace).exclude(state__in=GOING).exclude(pk=FLOATING))
-        _refuse_used(rows)
+        if not wanted.get("clean_wait"):
+            _refuse_used(rows)
         handles = []
         for row in rows:
-            gone = network_delete.request(self.caller, row)
-            handles.append({"network_uuid": str(row.uuid), **operation_handle(gone.operation)})
+            with suppress(NotFound):  # another request was faster, and the network is gone
+                gone = network_delete.request(self.caller, row)
+                handles.append({"network_uuid": str(row.uuid), **operation_handle(gone.operation)})
         return Response(handles, status=202)
 
 

@@ -32,7 +32,14 @@ CAPABILITIES = {
     "events": ("events-by-type",),
     "instances": ("get-instance-namespace", "hot-plug-interface", "instance-screenshot"),
     "interfaces": ("interface-metadata",),
-    "networks": ("get-network-namespace", "list-addresses", "network-delete-async", "provide-dns"),
+    "networks": (
+        "extra-dns-entries",
+        "get-network-namespace",
+        "list-addresses",
+        "network-delete-async",
+        "provide-dns",
+        "route-addresses",
+    ),
     "screens": ("vdi-console-helper", "vdi-console-proxy"),
     "nodes": ("node-get", "node-metadata"),
 }

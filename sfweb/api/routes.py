@@ -20,6 +20,7 @@ from sfweb.api import (
 )
 from sfweb.api import instance_changes as changes
 from sfweb.api import namespaces as ns
+from sfweb.api import network_services as net
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
 
@@ -58,7 +59,13 @@ urlpatterns: list[URLPattern] = [
     path("networks/<str:ref>", networks.NetworkDetail.as_view()),
     path("networks/<str:ref>/interfaces", networks.NetworkInterfaces.as_view()),
     path("networks/<str:ref>/addresses", networks.NetworkAddresses.as_view()),
+    path("networks/<str:ref>/route", net.NetworkRoutes.as_view()),
+    path("networks/<str:ref>/route/<str:address>", net.NetworkRoute.as_view()),
+    path("networks/<str:ref>/dns", net.NetworkNames.as_view()),
+    path("networks/<str:ref>/ping/<str:address>", net.NetworkPing.as_view()),
     path("interfaces/<str:ref>", interfaces.InterfaceDetail.as_view()),
+    path("interfaces/<str:ref>/float", interfaces.InterfaceFloat.as_view()),
+    path("interfaces/<str:ref>/defloat", interfaces.InterfaceDefloat.as_view()),
     path("artifacts", art.Artifacts.as_view()),
     path("artifacts/upload/<str:name>", art.ArtifactUpload.as_view()),
     path("artifacts/<str:ref>", art.ArtifactDetail.as_view()),

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from sfweb.domain.rows import insert_unless_taken
 from sfweb.errors import Conflict, Invalid, NoCapacity
-from sfweb.models import Address, AddressKind, Network
+from sfweb.models import FLOATING, Address, AddressKind, Network
 from sfweb.models.fields import FromNow, UtcNow
 
 RANDOM_TRIES = 5
@@ -74,6 +74,22 @@ def release_owned(owner_uuid: uuid.UUID, networks: Sequence[uuid.UUID] | None = 
     if networks is not None:
         rows = rows.filter(network_id__in=networks)
     return rows.update(kind=AddressKind.HALO, owner_type="", owner_uuid=None, released_at=UtcNow())
+
+
+def withdraw(address: str, network: Network) -> bool:
+    """An outside address that the network gives back: reserved, as the network's own, until its router no longer has it."""
+    return _outside(address).update(owner_type="network", owner_uuid=network.pk, released_at=UtcNow()) == 1
+
+
+def free_withdrawn(address: str, network: uuid.UUID) -> bool:
+    """Put a withdrawn outside address into its halo, which counts from now. Harmless when repeated."""
+    rows = _outside(address).filter(owner_uuid=network, released_at__isnull=False)
+    return rows.update(kind=AddressKind.HALO, owner_type="", owner_uuid=None, released_at=UtcNow()) == 1
+
+
+def _outside(address: str) -> "QuerySet[Address]":
+    kinds = (AddressKind.FLOATING, AddressKind.ROUTED)
+    return Address.objects.filter(network=FLOATING, value=int(ipaddress.IPv4Address(address)), kind__in=kinds)
 
 
 def reap_halo() -> int:

@@ -39,6 +39,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "collect_guest_command": {"instance": INSTANCE, "pid": 100, "seconds": 9.0, "patience": 0.0, "blob": UPLOAD},
     "put_guest_file": {"instance": INSTANCE, "blob": BLOB, "path": "/x", "mode": 0o644, "patience": 9},
     "get_guest_file": {"instance": INSTANCE, "blob": UPLOAD, "path": "/x", "patience": 9, "ceiling": 99},
+    "ping_address": {"network": NETWORK, "vni": 100, "address": "10.0.0.9"},
 }
 TOLD_ONCE = {"reboot_instance", "start_guest_command", "collect_guest_command"}
 REPEATABLE = sorted(set(REQUESTS) - TOLD_ONCE)

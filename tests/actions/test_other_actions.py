@@ -9,6 +9,7 @@ from nodeagent.actions import (
     ensure_router,
     observe_image,
     observe_instance,
+    ping_address,
     reboot_instance,
     remove_blob,
     remove_instance,
@@ -17,7 +18,7 @@ from nodeagent.actions import (
 )
 from nodeagent.fake_host import FakeHost
 from nodeagent.host import Refused, Retry
-from nodeagent.specs import BlobSource
+from nodeagent.specs import BlobSource, FloatingAddress
 from tests.node_specs import (
     BLOB,
     INSTANCE,
@@ -188,3 +189,30 @@ def test_observing_says_what_is_there_and_changes_nothing() -> None:
     nothing = observe_instance.run(observe_instance.Request(instance=NETWORK), host, RecordingCall())
     assert (nothing.facts["power"], nothing.facts["disks"]) == ("off", {})
     assert host.effects == before
+
+
+def test_hp_6_ping_address_gives_the_lines_and_needs_a_router() -> None:
+    host, call = FakeHost(), RecordingCall()
+    request = ping_address.Request(network=NETWORK, vni=7, address="10.0.0.9")
+    with pytest.raises(Refused) as refused:
+        ping_address.run(request, host, call)
+    assert refused.value.code in ping_address.ACTION.refusals
+    ensure_router.run(ensure_router.Request(spec=router_spec()), host, call)
+    result = ping_address.run(request, host, call)
+    assert (result.change, result.facts["stdout"][0], result.facts["stderr"]) == ("unchanged", "PING 10.0.0.9", [])
+    with pytest.raises(ValueError):
+        ping_address.Request(network=NETWORK, vni=7, address="10.0.0.9; reboot")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"floating": (FloatingAddress(address="198.19.0.9", target="10.9.9.9"),)},
+        {"routed": ("nonsense",)},
+        {"routed": ("198.19.0.9", "198.19.0.9")},
+        {"routed": ("198.19.0.9",), "egress": None},
+    ],
+)
+def test_fl_5_a_router_with_impossible_outside_addresses_is_no_spec(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        router_spec(**changes)

@@ -11,6 +11,7 @@ from tests.api.world import Person, World
 @pytest.fixture(autouse=True)
 def _cheap_keys(settings: object) -> None:
     settings.KEY_HASH_ROUNDS = 4  # type: ignore[attr-defined]
+    settings.API_WAIT_SECONDS = 0.0  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -91,8 +91,15 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (NETW, "delete"): ("owner", None),
     (f"{NETW}/interfaces", "get"): ("owner", None),
     (f"{NETW}/addresses", "get"): ("owner", None),
+    (f"{NETW}/route", "post"): ("owner", None),
+    (f"{NETW}/route/<str:address>", "delete"): ("owner", None),
+    (f"{NETW}/dns", "post"): ("owner", {"name": "www", "value": "10.0.0.9"}),
+    (f"{NETW}/dns", "delete"): ("owner", {"name": "ftp"}),
+    (f"{NETW}/ping/<str:address>", "get"): ("owner", None),
     ("interfaces/<str:ref>", "get"): ("owner", None),
     ("interfaces/<str:ref>", "delete"): ("owner", None),
+    ("interfaces/<str:ref>/float", "post"): ("owner", None),
+    ("interfaces/<str:ref>/defloat", "post"): ("owner", None),
     ("artifacts", "get"): ("anyone", None),
     ("artifacts", "post"): ("anyone", {"url": "http://example.com/new"}),
     ("artifacts", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
@@ -204,6 +211,7 @@ def address(world: World, route: str) -> str:
         "checksum": SHA512,
         "op_type": "instance_create",
         "index": "1",
+        "address": "192.168.20.9",
     }
     if plural == "label":
         values["name"] = "owner/stable"

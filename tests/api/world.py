@@ -118,6 +118,9 @@ class World:
             namespace=self.owner, name="net", state=State.CREATED, netblock="10.0.0.0/24", vni=7
         )
         Address.objects.create(network=self.network, value=0x0A000000, kind="network")
+        Address.objects.create(  # 192.168.20.9, routed to a network that is none of these
+            network=self.outside, value=0xC0A81409, kind="routed", owner_type="network", owner_uuid=uuid.uuid4()
+        )
         self.blob = make_blob(self.node)
         self.instance = make_instance(self.owner, "one", self.node, self.blob)
         self.interface = Interface.objects.create(

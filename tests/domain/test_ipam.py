@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from django.db.models import ProtectedError
 
 from sfweb.domain import ipam
 from sfweb.errors import Conflict, Invalid, NoCapacity
@@ -75,3 +76,10 @@ def test_ip_4_release_is_harmless_when_repeated(network):
     owner, _ = take(network)
     assert ipam.release_owned(owner) == 1
     assert ipam.release_owned(owner) == 0
+
+
+def test_ip_8_no_address_outlives_its_network(network):
+    """The database refuses it, so there is nothing for maintenance to find."""
+    with pytest.raises(ProtectedError):
+        network.delete()
+    assert Address.objects.filter(network=network).count() == 3

@@ -30,6 +30,8 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 EGRESS = "egr-br-lab"
 _COUNTER = iter(range(1, 1 << 20))
+# Of their own, so that one run's networks keep clear of the addresses that tests name themselves.
+_NETWORKS = iter(range(1, 190))
 
 
 def sh(command: str, check: bool = True) -> str:
@@ -195,8 +197,8 @@ class Network:
 
     def __init__(self) -> None:
         self.uuid = str(uuid.uuid4())
-        self.vni = next(_COUNTER)
-        self.index = self.vni % 250 + 1
+        self.vni = next(_NETWORKS)
+        self.index = self.vni
         self.hosts = tuple(self.host(number) for number in (11, 12))
 
     def take_netblock_of(self, other: "Network") -> None:
@@ -212,7 +214,8 @@ class Network:
 
     @property
     def egress(self) -> str:
-        return f"198.19.0.{self.index + 2 if self.index < 90 else self.index + 4}"
+        """None of the nodes' own, which are 101 and on."""
+        return f"198.19.0.{self.index + 2 if self.index < 98 else self.index + 8}"
 
     def spec(self, *peers: Node) -> NetworkSpec:
         return NetworkSpec(network=self.uuid, vni=self.vni, peers=tuple(peer.address for peer in peers))

@@ -10,7 +10,7 @@ import pytest
 
 from nodeagent.nethelper import names
 from nodeagent.nethelper.client import NetworkError
-from nodeagent.specs import DnsRecord, EgressSpec
+from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec
 from tests.drivers.netlab import Guest, Lab, Network, Node, inside, wait_until
 
 pytestmark = pytest.mark.real
@@ -142,6 +142,18 @@ def test_address_goes_to_a_new_instance_at_once(
     node.helper.ensure_router(network.router(hosts=(heir, network.hosts[1])))
     assert Guest(lab, node, network, heir).ask_dhcp(script)["ip"] == heir.address
     assert [lease.mac for lease in node.helper.leases(network.uuid, network.vni).leases] == [heir.mac]
+
+
+def test_dn_3_two_guests_of_one_name_keep_their_addresses(
+    lab: Lab, node: Node, network: Network, script: Path, guest: Guest
+) -> None:
+    """The later one neither takes the earlier one's reservation nor its name: both are answered for it."""
+    twins = [DhcpHost(mac=host.mac, address=host.address, name="twin") for host in network.hosts]
+    node.helper.ensure_router(network.router(hosts=tuple(twins)))
+    assert guest.ask_dhcp(script)["ip"] == twins[0].address
+    assert Guest(lab, node, network, twins[1]).ask_dhcp(script)["ip"] == twins[1].address
+    answer = resolve(guest, "twin.lab.example")
+    assert twins[0].address in answer and twins[1].address in answer
 
 
 def test_stranger_gets_no_address(lab: Lab, node: Node, network: Network, script: Path, guest: Guest) -> None:

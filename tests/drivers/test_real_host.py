@@ -1,5 +1,6 @@
 """RealHost where no hypervisor answers: what it holds, what it offers, and that silence is never absence (HC-22)."""
 
+import errno
 import ipaddress
 import shutil
 import socket
@@ -14,6 +15,7 @@ from nodeagent.drivers import machine
 from nodeagent.drivers.real_host import RealHost
 from nodeagent.fake_host import FakeHost
 from nodeagent.host import Call, Machine, Refused, Retry
+from nodeagent.nethelper.protocol import Damage, Echo, NetworkError
 from nodeagent.specs import BlobSource, NetworkSpec, RouterSpec
 from tests.node_specs import (
     BLOB,
@@ -51,6 +53,14 @@ class RecordingNet:
 
     def remove_router(self, network: str, vni: int) -> "Change":
         return Change(f"removed {vni}")
+
+    def check_routers(self) -> Damage:
+        return Damage(routers={NETWORK: "by the test"})
+
+    def ping(self, network: str, vni: int, address: str) -> Echo:
+        if vni == 0:
+            raise NetworkError(errno.ENOENT, "router", "this node has no such router")
+        return Echo(stdout=(f"PING {address}",), stderr=())
 
     def inventory(self) -> "RecordingNet":
         if self.error:
@@ -93,6 +103,7 @@ def test_hc_22_a_silent_hypervisor_makes_the_inventory_incomplete(host: RealHost
     seen = host.inventory()
     assert seen.unreadable == ("instances", "br-vxlan-0000ff")
     assert (seen.instances, seen.networks, seen.blobs) == ({}, {NETWORK: 100}, {})
+    assert seen.damaged == {NETWORK: "by the test"}
     with pytest.raises(Retry):
         host.domain(INSTANCE)
 
@@ -101,6 +112,13 @@ def test_hc_22_so_does_a_silent_net_and_an_unreadable_folder(host: RealHost, net
     net.error = ConnectionRefusedError()
     (tmp_path / "blobs").rmdir()
     assert set(host.inventory().unreadable) == {"instances", "networks", "blobs"}
+
+
+def test_hp_6_ping_answers_lines_and_a_missing_router_is_refused(host: RealHost) -> None:
+    assert host.ping(NETWORK, 7, "10.0.0.9") == (("PING 10.0.0.9",), ())
+    with pytest.raises(Refused) as refused:
+        host.ping(NETWORK, 0, "10.0.0.9")
+    assert refused.value.code == "router.absent"
 
 
 def test_a_blob_lives_here_from_upload_to_removal(host: RealHost, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from sftasks.operations import instance_power, interface_plug, network_create
 from sftasks.reconcilers import node_objects, node_states
 from sfweb.domain.specs import NewInterface
 from sfweb.errors import Conflict, Invalid, NotFound, NotReady
-from sfweb.models import Address, Instance, Interface, Node, Operation, OperationTarget, PoolAllocation
+from sfweb.models import FLOATING, Address, Instance, Interface, Node, Operation, OperationTarget, PoolAllocation
 from sfweb.models.fields import FromNow
 from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 from tests.factories import make_namespace, new_network
@@ -150,3 +150,13 @@ def test_unwinds_from_every_step(make_guest):
 
 def test_repeated_undo_is_harmless(guest):
     assert repeated_undo_is_harmless(guest, plug, "ensure_instance").state == "failed"
+
+
+def test_fl_3_a_card_may_come_with_a_floating_address(guest):
+    card = NewInterface(network="net", floating=True)
+    made = guest.ask(interface_plug.request, guest.caller, guest.instance, card).row
+    guest.settle()
+    made.refresh_from_db()
+    assert Address.objects.get(network=FLOATING, owner_uuid=made.pk).kind == "floating"
+    assert made.floating is not None
+    assert guest.findings() == []

@@ -3,9 +3,9 @@
 import pytest
 
 from nodeagent.host import Retry
-from sftasks.operations import instance_delete, instance_power, interface_unplug, network_delete
+from sftasks.operations import address_expose, instance_delete, instance_power, interface_unplug, network_delete
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import FLOATING, Address, AddressKind, Interface, Network, Operation, PoolAllocation
+from sfweb.models import FLOATING, Address, Interface, Operation, PoolAllocation
 from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 
 
@@ -40,16 +40,15 @@ def test_ni_6_its_dhcp_reservation_goes(guest):
 
 def test_ni_6_its_floating_address_rests_too(guest):
     card = Interface.objects.get(instance=guest.instance)
-    Address.objects.create(
-        network=Network.objects.get(pk=FLOATING),
-        value=0xC6130050,
-        kind=AddressKind.FLOATING,
-        owner_type="interface",
-        owner_uuid=card.pk,
-    )
+    floating = guest.ask(address_expose.request_float, guest.caller, card)
+    guest.settle()
+    outside = Address.objects.get(network=FLOATING, owner_uuid=card.pk)
+    assert (floating.operation.state, outside.kind) == ("waiting", "floating")
     unplug(guest)
     guest.settle()
-    assert Address.objects.get(value=0xC6130050).kind == "deletion-halo"
+    outside.refresh_from_db()
+    assert (outside.kind, Interface.objects.get(pk=card.pk).floating) == ("deletion-halo", None)
+    assert guest.findings() == []
 
 
 def test_a_guest_that_does_not_let_go_keeps_its_card(guest):

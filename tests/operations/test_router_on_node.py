@@ -7,7 +7,7 @@ from sftasks.operation import Accepted
 from sftasks.operations import network_delete
 from sftasks.plans import routers
 from sfweb.domain.transactions import durable
-from sfweb.models import CarrierLease, DnsEntry, Interface, Network, Node, NodeObject
+from sfweb.models import CarrierLease, DnsEntry, Event, Interface, Network, Node, NodeObject
 from tests.cluster import repeats_are_harmless
 
 
@@ -86,3 +86,15 @@ def test_en_11_a_router_that_is_being_taken_away_is_not_renewed_and_one_in_error
     assert len(served.run(carrier.report).leases) == 1
     served.ask(network_delete.request, served.caller, Network.objects.get(pk=served.network.pk))
     assert served.run(carrier.report).leases == ()
+
+
+def test_fl_7_dn_6_a_damaged_router_is_made_again_within_one_inventory(guest):
+    """A healthy network's router too is held against what was made; what differs is told, and repaired from the rows."""
+    carrier = next(node for node in guest.nodes if node.host.inventory().routers)
+    carrier.host.damaged[str(guest.network.pk)] = "rules, routes or devices are not as they were made"
+    guest.run(carrier.report, with_inventory=True)
+    guest.settle()
+    assert carrier.host.damaged == {}
+    assert Event.objects.filter(message="router is damaged").exists()
+    assert Event.objects.filter(message="drift: router is not as it should be").exists()
+    assert guest.findings() == []
