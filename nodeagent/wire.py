@@ -189,13 +189,16 @@ class NodeEvent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeenObject:
-    """One object that an inventory found. `power` is set for instances, `generation` where the journal knows it."""
+    """One object that an inventory found. `power` is set for instances, `vni` for networks and routers, `generation` where
+    the journal knows it.
+    """
 
     object_type: str
     object_uuid: str
     power: str = ""
     generation: int | None = None
     intact: bool = True
+    vni: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -143,8 +143,9 @@ def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
 
 
 def generation(table: str, column: str, row: UUID) -> int:
-    """The generation of an object, which is there: its rows are deleted long after its last step."""
-    return int(_rows(f"SELECT {column} FROM {table} WHERE uuid = %s", [str(row)])[0][0])
+    """The generation of an object; 0 for one whose row is gone, of which only the end can be asked."""
+    found = _rows(f"SELECT {column} FROM {table} WHERE uuid = %s", [str(row)])
+    return int(found[0][0]) if found else 0
 
 
 def open_steps(node: UUID) -> dict[tuple[bool, str], int]:

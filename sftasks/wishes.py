@@ -9,6 +9,9 @@ from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
 
+FOR_EVER = 2**52
+"""The generation of the end of an object that has no row: nothing about it can be newer."""
+
 
 def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     """The node should hold the object. True when it was not wanted there before.

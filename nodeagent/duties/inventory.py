@@ -22,10 +22,12 @@ def run(around: Surroundings) -> None:
         )
         for identity, power in found.instances.items()
     ]
-    for kind, identities in (("network", found.networks), ("blob", found.blobs)):
-        objects += [SeenObject(object_type=kind, object_uuid=identity) for identity in identities]
-    for identity in found.routers:
-        objects.append(SeenObject(object_type="router", object_uuid=identity, intact=identity not in found.damaged))
+    objects += [SeenObject(object_type="blob", object_uuid=identity) for identity in found.blobs]
+    for identity, vni in found.networks.items():
+        objects.append(SeenObject(object_type="network", object_uuid=identity, vni=vni))
+    for identity, vni in found.routers.items():
+        intact = identity not in found.damaged
+        objects.append(SeenObject(object_type="router", object_uuid=identity, intact=intact, vni=vni))
     around.findings.inventory = Inventory(
         seq=seq, complete=not found.unreadable, objects=tuple(objects), uuid=str(uuid.uuid4())
     )

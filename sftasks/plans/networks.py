@@ -35,7 +35,7 @@ def peers(network: UUID, node: UUID) -> tuple[str, ...]:
 
 
 def _generation(network: UUID, node: UUID) -> int:
-    return statements.generation("networks", "mesh_generation", network)
+    return statements.generation("networks", "mesh_generation", network) or wishes.FOR_EVER
 
 
 def _advance(network: UUID, node: UUID, above: int) -> None:
@@ -49,7 +49,8 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
 
 
 def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {"network": str(network), "vni": Network.objects.values_list("vni", flat=True).get(pk=network)}
+    vni = arguments.get("vni") or Network.objects.values_list("vni", flat=True).get(pk=network)
+    return {"network": str(network), "vni": vni}
 
 
 OBJECT = Served(

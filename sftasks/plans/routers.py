@@ -11,7 +11,7 @@ from django.db.models.functions import Greatest
 
 from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, FloatingAddress, LeaseSpec, RouterSpec
 from nodeagent.wire import dump
-from sftasks import statements
+from sftasks import statements, wishes
 from sftasks.operation import Served, Wish
 from sfweb.domain import carriers, ipam
 from sfweb.domain.callers import Caller
@@ -32,7 +32,7 @@ def on_carrier(network: Network, carrier: UUID, caller: Caller) -> Wish:
 
 
 def _generation(network: UUID, node: UUID) -> int:
-    return statements.generation("networks", "router_generation", network)
+    return statements.generation("networks", "router_generation", network) or wishes.FOR_EVER
 
 
 def _advance(network: UUID, node: UUID, above: int) -> None:
@@ -98,7 +98,8 @@ def _routed(network: Network) -> tuple[str, ...]:
 
 
 def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {"network": str(network), "vni": Network.objects.values_list("vni", flat=True).get(pk=network)}
+    vni = arguments.get("vni") or Network.objects.values_list("vni", flat=True).get(pk=network)
+    return {"network": str(network), "vni": vni}
 
 
 def _ping(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:

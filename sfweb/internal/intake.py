@@ -15,7 +15,7 @@ from nodeagent.wire import LeaseRenewal, Outcome, Report, ReportAnswer, mesh_dig
 from sftasks import dispatch, engine
 from sftasks.reconcilers import node_objects
 from sfweb.domain import carriers, node_life
-from sfweb.internal import claims, inventory
+from sfweb.internal import claims, inventory, strays
 from sfweb.models import Node, Step
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State, StepState
@@ -33,6 +33,8 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     inventory.powered_off_by_guest(node, report.power_off_by_guest, report.power_off_generations)
     inventory.stopped_by_disk(node, report.disk_errors)
     drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
+    if report.inventory is not None and accepted:
+        strays.reap(node, node.inventory or {}, report.inventory)
     told = claims.take_events(node, report.events)
     node.refresh_from_db()
     sent = _sent(node)
