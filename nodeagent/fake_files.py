@@ -71,7 +71,7 @@ class FakeFiles:
 
     def fetch_blob(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
         if source.peer:
-            call.blob_ticket(spec.blob, source.peer)
+            call.blob_ticket(source.archive or spec.blob, source.peer)
         return self._store_blob("fetch_blob", spec, self._facts(spec, source, self._content(source, spec.blob)), call)
 
     def _content(self, source: BlobSource, otherwise: str = "") -> bytes:
@@ -90,8 +90,8 @@ class FakeFiles:
 
     def _facts(self, spec: BlobSpec, source: BlobSource, content: bytes) -> BlobFacts:
         sha512 = hashlib.sha512(content).hexdigest()
-        if source.peer and spec.sha512:
-            sha512 = spec.sha512
+        if source.peer and (known := spec.sha512 or spec.source_sha512):
+            sha512 = known
         if spec.sha512 not in (None, sha512) or spec.source_sha512 not in (None, sha512):
             raise Refused("fetch.checksum", f"blob {spec.blob}: other content than is known of it")
         return BlobFacts(

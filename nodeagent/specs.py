@@ -191,15 +191,25 @@ class RouterSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BlobSource:
-    """Where a node gets a blob's bytes: exactly one of a URL and a peer node. `checksums` is the URL of a list of sums."""
+    """Where a node gets a blob's bytes: exactly one of a URL and a peer node.
+
+    checksums  URL of a list of sums
+    archive    another blob of the peer, of which this one is the bytes from `offset` on
+    """
 
     url: str = ""
     peer: str = ""
     checksums: str = ""
+    archive: str = ""
+    offset: int = 0
 
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.peer):
             raise ValueError("source: exactly one of url and peer")
+        if self.archive:
+            _match(UUID, self.archive, "archive")
+        if self.offset < 0 or (self.archive and not self.peer):
+            raise ValueError("source: an archive is a peer's")
 
 
 @dataclass(frozen=True, kw_only=True)

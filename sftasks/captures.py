@@ -11,7 +11,7 @@ from uuid import UUID
 from sftasks import attachment
 from sftasks.operation import PlannedStep
 from sftasks.plans import instances
-from sfweb.domain import artifact_refs
+from sfweb.domain import archives, artifact_refs
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, SnapshotSet
 from sfweb.models.fields import UtcNow
@@ -24,7 +24,11 @@ def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None 
     Raises Again when another request made one of the artifacts in this moment.
     """
     made = SnapshotSet.objects.create(
-        namespace_id=instance.namespace_id, instance_uuid=instance.pk, instance_name=instance.name, **columns
+        namespace_id=instance.namespace_id,
+        instance_uuid=instance.pk,
+        instance_name=instance.name,
+        settings=archives.settings_of(instance),
+        **columns,
     )
     for disk in disks:
         artifact = artifact_refs.artifact_of(

@@ -46,7 +46,9 @@ class Blobs:
     def fetch(self, spec: BlobSpec, source: BlobSource, call: Call) -> BlobFacts:
         """Copy the bytes from the URL or the peer. Codes are those of actions/ensure_blob.py."""
         if source.peer:
-            opening = fetch.opened_from_peer(*call.blob_ticket(spec.blob, source.peer))
+            url, ticket = call.blob_ticket(source.archive or spec.blob, source.peer)
+            part = f"?offset={source.offset}&limit={spec.size}" if source.archive else ""
+            opening = fetch.opened_from_peer(f"{url}{part}", ticket)
         else:
             opening = fetch.opened(source.url, self._policy())
         with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:

@@ -51,7 +51,7 @@ def _advance(blob: UUID, node: UUID, above: int) -> None:
 
 
 def _present(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    row = Blob.objects.select_related("upload").get(pk=blob)
+    row = Blob.objects.select_related("upload", "archive").get(pk=blob)
     if row.state not in (State.INITIAL, State.CREATED):
         return None
     source, upload = _source(row, node)
@@ -80,9 +80,18 @@ def _source(blob: Blob, node: UUID) -> tuple[BlobSource, str | None]:
     peer = holders.order_by("?").values_list("node_id", flat=True).first()
     if peer:
         return BlobSource(peer=str(peer)), None
+    if blob.archive is not None and blob.state == State.INITIAL:
+        return _range_of(blob, blob.archive), None
     if blob.source_url.startswith(("http://", "https://")):
         return BlobSource(url=blob.source_url, checksums=blob.checksums_url), None
     return BlobSource(peer=str(node)), None
+
+
+def _range_of(blob: Blob, archive: Blob) -> BlobSource:
+    """A part of an archive, from any node that holds that: from the same node too, over its own byte server."""
+    holders = BlobLocation.objects.filter(blob=archive, node__state=State.CREATED).order_by("?")
+    peer = holders.values_list("node_id", flat=True).first()
+    return BlobSource(peer=str(peer or archive.pk), archive=str(archive.pk), offset=blob.archive_offset or 0)
 
 
 def _absent(blob: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class SnapshotSetPage(ReadOnlyPage):
     list_display = ("uuid", "instance_name", "namespace", "state", "reason", "quiesced", "created_at")
     list_filter = ("state", "reason", "quiesced")
     search_fields = ("uuid", "instance_uuid", "instance_name", "namespace__name")
+    secret_fields = ("settings",)
     list_select_related = ("namespace",)
 
 

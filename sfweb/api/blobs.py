@@ -175,12 +175,12 @@ class BlobBytes(ApiView):
         length = max(0, min(blob.size - offset, wanted.get("limit") or blob.size))
         if length == 0:
             return HttpResponse(b"", content_type="application/octet-stream")
-        response = StreamingHttpResponse(_from_a_holder(blob, offset, length), content_type="application/octet-stream")
+        response = StreamingHttpResponse(from_a_holder(blob, offset, length), content_type="application/octet-stream")
         response["Content-Length"] = str(length)
         return response
 
 
-def _from_a_holder(blob: Blob, offset: int, length: int) -> Iterator[bytes]:
+def from_a_holder(blob: Blob, offset: int, length: int) -> Iterator[bytes]:
     """The first holder that sends a first byte; those that report come first, the others are not asked (RP-1, RP-2)."""
     holders = Node.objects.select_related("credential").filter(blob_locations__blob=blob, state=State.CREATED)
     for node in holders.order_by("-last_seen", "uuid"):

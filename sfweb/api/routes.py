@@ -3,8 +3,8 @@
 from django.urls import URLPattern, path
 
 from sfweb.api import agent_operations as agents
-from sfweb.api import artifacts as art
 from sfweb.api import (
+    archives,
     blobs,
     consoles,
     graphics,
@@ -18,6 +18,7 @@ from sfweb.api import (
     tokens,
     uploads,
 )
+from sfweb.api import artifacts as art
 from sfweb.api import instance_changes as changes
 from sfweb.api import namespaces as ns
 from sfweb.api import network_services as net
@@ -53,6 +54,8 @@ urlpatterns: list[URLPattern] = [
     path("instances/<str:ref>/snapshot", snapshots.InstanceSnapshots.as_view()),
     path("instances/<str:ref>/revert", snapshots.InstanceRevert.as_view()),
     path("snapshots", snapshots.SnapshotSets.as_view()),
+    path("snapshots/<str:ref>/export", archives.SnapshotExport.as_view()),
+    path("imports", archives.Imports.as_view()),
     path("snapshots/<str:ref>", snapshots.SnapshotSetDetail.as_view()),
     path("agentoperations/<str:ref>", agents.AgentOperationDetail.as_view()),
     path("networks", networks.Networks.as_view()),

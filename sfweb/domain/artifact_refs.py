@@ -3,7 +3,7 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -31,6 +31,7 @@ from sfweb.models.state import AgentOperationState, State
 NOTHING = (None, "", "none")
 BY_SOURCE = ("sf://label/", "sf://upload/", "sf://instance/")
 BY_UUID = ("sf://snapshot/", "sf://artifact/")
+ARCHIVE = "sf://archive/"
 FORMS = (
     "http(s)://…, label:NAME, image:NAME, sf://label/NAMESPACE/NAME, sf://upload/NAMESPACE/NAME, sf://artifact/UUID,"
     " sf://snapshot/UUID, sf://blob/UUID, sf://instance/UUID/DEVICE, or the name of a label or of a well-known image"
@@ -42,7 +43,7 @@ def check_base(base: str, allowed: Iterable[str], parameter: str) -> str:
     """Return `base` if it has one of the forms, whatever it refers to; refuse it as Invalid otherwise (AR-4)."""
     if base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
         return check_image_url(base, allowed, parameter)
-    if not base.startswith(("label:", "image:", "sf://blob/", *BY_SOURCE, *BY_UUID)) and not BARE.match(base):
+    if not base.startswith(("label:", "image:", "sf://blob/", ARCHIVE, *BY_SOURCE, *BY_UUID)) and not BARE.match(base):
         raise Invalid(f"{parameter}: {base[:100]} is not one of {FORMS}")
     return base
 
@@ -56,20 +57,29 @@ def resolve(caller: Caller, base: str | None, namespace: Namespace) -> Blob | No
     if base in NOTHING or base is None:
         return None
     check_base(base, settings.FETCH_ALLOW, "base")
-    if base.startswith("label:"):
-        return _newest(_by_source(caller, label_source(namespace.name, base.removeprefix("label:"))), base)
-    if base.startswith(BY_SOURCE):
-        return _newest(_by_source(caller, base), base)
-    if base.startswith(BY_UUID):
-        value = as_uuid(base.rpartition("/")[2])
-        return _newest(visible_artifacts(caller).filter(uuid=value) if value else Artifact.objects.none(), base)
-    if base.startswith("sf://blob/"):
-        return _blob(caller, base)
-    if base.startswith("image:"):
-        return _well_known(namespace, base.removeprefix("image:"))
-    if base.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        return fetched_from(namespace, base)
+    for prefixes, meaning in _MEANINGS.items():
+        if base.startswith(prefixes):
+            return meaning(caller, base, namespace)
     return _meant_by(base, namespace)
+
+
+def _by_uuid(caller: Caller, base: str, namespace: Namespace) -> Blob:
+    value = as_uuid(base.rpartition("/")[2])
+    return _newest(visible_artifacts(caller).filter(uuid=value) if value else Artifact.objects.none(), base)
+
+
+def _by_label(caller: Caller, base: str, namespace: Namespace) -> Blob:
+    return _newest(_by_source(caller, label_source(namespace.name, base.removeprefix("label:"))), base)
+
+
+def _unpacked(caller: Caller, base: str, namespace: Namespace) -> Blob:
+    """A disk of an archive that was imported into the namespace; one that is still to be copied out counts too."""
+    usable = (State.INITIAL, State.CREATED)
+    versions = ArtifactVersion.objects.filter(artifact__namespace=namespace, artifact__source_url=base)
+    version = versions.filter(blob__state__in=usable).select_related("blob").order_by("-pk").first()
+    if version is None:
+        raise NotFound(f"artifact not found or not ready: {base}")
+    return version.blob
 
 
 def label_source(namespace: str, name: str) -> str:
@@ -158,7 +168,7 @@ def is_used() -> Q:
     """What still needs a blob, as a condition on blobs.
 
     A version of a living artifact, a disk or the firmware of a living instance, a guest's file that somebody asked for, a
-    picture of a screen.
+    picture of a screen, a disk that is still to be copied out of it.
     """
     here, gone = {"blob": OuterRef("pk")}, State.DELETED
     instances = Instance.objects.filter(nvram_blob=OuterRef("pk")).exclude(state=gone)
@@ -168,6 +178,7 @@ def is_used() -> Q:
         | Q(Exists(instances))
         | Q(Exists(AgentOperation.objects.filter(**here).exclude(state=AgentOperationState.DELETED)))
         | Q(Exists(Screenshot.objects.filter(**here)))
+        | Q(Exists(Blob.objects.filter(archive=OuterRef("pk"), state=State.INITIAL)))
     )
 
 
@@ -198,9 +209,21 @@ def _newest(rows: QuerySet[Artifact], base: str) -> Blob:
     return version.blob
 
 
-def _blob(caller: Caller, base: str) -> Blob:
+def _blob(caller: Caller, base: str, namespace: Namespace) -> Blob:
     value = as_uuid(base.rpartition("/")[2])
     row = Blob.objects.filter(uuid=value, state=State.CREATED).first() if value else None
     if row is None or not may_read_blob(caller, row):
         raise NotFound(f"blob not found: {base}")
     return row
+
+
+_MEANINGS: Mapping[str | tuple[str, ...], Callable[[Caller, str, Namespace], Blob]] = {
+    "label:": _by_label,
+    BY_SOURCE: lambda caller, base, namespace: _newest(_by_source(caller, base), base),
+    BY_UUID: _by_uuid,
+    "sf://blob/": _blob,
+    ARCHIVE: _unpacked,
+    "image:": lambda caller, base, namespace: _well_known(namespace, base.removeprefix("image:")),
+    tuple(f"{scheme}://" for scheme in SCHEMES): lambda caller, base, namespace: fetched_from(namespace, base),
+}
+"""What each explicit form of a base is looked up by."""

@@ -4,9 +4,11 @@ import base64
 import uuid
 from typing import Any
 
+from django.db.models import Q
+
 from sfweb.domain.lookup import as_uuid
 from sfweb.errors import NotFound
-from sfweb.models import BlobLocation, Instance, Metadata, Node, Step
+from sfweb.models import Blob, BlobLocation, Instance, Metadata, Node, Step
 from sfweb.models.state import StepState
 from sfweb.node_bytes import make_ticket
 
@@ -27,9 +29,10 @@ def step_secrets(node: Node, token: uuid.UUID) -> dict[str, Any]:
 
 
 def blob_ticket(node: Node, token: str, blob: str, peer: str) -> dict[str, Any]:
-    """URL and ticket to read `blob` from `peer`, for a step of this node about this blob (SE-4)."""
+    """URL and ticket to read `blob` from `peer`, for a step of this node about this blob or a part of it (SE-4)."""
     step = _open_step(node, token)
-    if step.object_type != "blob" or str(step.object_uuid) != blob:
+    about = Blob.objects.filter(pk=step.object_uuid) if step.object_type == "blob" else Blob.objects.none()
+    if not about.filter(Q(pk=as_uuid(blob)) | Q(archive=as_uuid(blob))).exists():
         raise NotFound("this step is not about that blob")
     holder = Node.objects.select_related("credential").filter(pk=as_uuid(peer)).first()
     if holder is None or not BlobLocation.objects.filter(blob_id=blob, node=holder).exists():

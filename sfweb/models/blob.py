@@ -18,6 +18,7 @@ class Blob(models.Model):
     expected_sha512  of what arrives, given with the request; a mismatch is an error
     validators       what the web server said of this version (etag, last_modified)
     verbatim         kept as it came, whatever it is: it is for no disk
+    archive          the blob that it is a range of, from `archive_offset` on; then its size is known before it is there
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -32,6 +33,8 @@ class Blob(models.Model):
     checksums_url = models.CharField(max_length=1024, default="")
     validators = models.JSONField(default=dict)
     verbatim = models.BooleanField(default=False)
+    archive = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="unpacked")
+    archive_offset = models.PositiveBigIntegerField(null=True)
     upload = models.ForeignKey("Upload", null=True, on_delete=models.SET_NULL, related_name="blobs")
     created_at = CreatedField()
     fetched_at = models.DateTimeField(null=True)

@@ -12,8 +12,11 @@ from sfweb.models.state import State
 class SnapshotSet(models.Model):
     """What one request captured: its artifact versions have one state and go together (AR-14).
 
-    The set outlives its instance, so the instance is named and not referred to. `quiesced`: the guest was off, or its
-    file systems stood still; null until that is known. `reason`: who wanted it: a user, or a revert that kept what was.
+    The set outlives its instance, so the instance is named and not referred to.
+
+    quiesced  the guest was off, or its file systems stood still; null until that is known
+    reason    who wanted it: a user, or a revert that kept what was
+    settings  what a request for an instance like it would say
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -23,6 +26,7 @@ class SnapshotSet(models.Model):
     state = models.CharField(max_length=16, default=State.INITIAL)
     error_message = models.TextField(null=True)
     quiesced = models.BooleanField(null=True)
+    settings = models.JSONField(default=dict)
     reason = models.CharField(max_length=16, default="request")
     created_at = CreatedField()
     deleted_at = models.DateTimeField(null=True)

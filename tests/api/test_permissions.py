@@ -79,6 +79,8 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{INST}/snapshot", "get"): ("owner", None),
     (f"{INST}/snapshot", "post"): ("owner", {"all": True, "device": None, "thin": False}),
     (f"{INST}/revert", "post"): ("owner", {"snapshot": "SNAPSHOT"}),
+    ("snapshots/<str:ref>/export", "get"): ("owner", None),
+    ("imports", "post"): ("trusted", {"artifact": "ARTIFACT"}),
     ("snapshots", "get"): ("anyone", None),
     ("snapshots/<str:ref>", "get"): ("owner", None),
     ("snapshots/<str:ref>", "delete"): ("owner", None),
@@ -229,7 +231,12 @@ def test_se_18_every_address_has_its_row():
 @pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
 def test_se_18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
     word, body = MATRIX[route, method]
-    text = {"BLOB": str(world.blob.uuid), "INSTANCE": str(world.instance.uuid), "SNAPSHOT": str(world.snapshot.uuid)}
+    text = {
+        "BLOB": str(world.blob.uuid),
+        "INSTANCE": str(world.instance.uuid),
+        "SNAPSHOT": str(world.snapshot.uuid),
+        "ARTIFACT": str(world.artifact.uuid),
+    }
     if isinstance(body, dict):
         body = {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
     path = address(world, route)

@@ -4,6 +4,7 @@ The tests run in order and share one guest, `inside`, with two disks on node n1.
 """
 
 import os
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,20 @@ pytestmark = pytest.mark.e2e
 NAME = "inside"
 
 
-def api(cloud: Cloud, method: str, path: str, body: Any = None) -> Any:
-    """What the API answers to our own verbs, which the client does not have."""
+def call(cloud: Cloud, method: str, path: str, body: Any = None, stream: bool = False) -> requests.Response:
     key = environment(cloud.lab)
     login = {"namespace": key["SHAKENFIST_NAMESPACE"], "key": key["SHAKENFIST_KEY"]}
     token = requests.post(f"{cloud.lab.api_url}/auth", json=login, timeout=10).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    answer = requests.request(method, f"{cloud.lab.api_url}{path}", json=body, headers=headers, timeout=30)
+    url = f"{cloud.lab.api_url}{path}"
+    answer = requests.request(method, url, json=body, headers=headers, timeout=60, stream=stream)
     assert answer.status_code in (200, 202), answer.text
-    return answer.json()
+    return answer
+
+
+def api(cloud: Cloud, method: str, path: str, body: Any = None) -> Any:
+    """What the API answers to our own verbs, which the client does not have."""
+    return call(cloud, method, path, body).json()
 
 
 def execute(cloud: Cloud, command: str) -> str:
@@ -107,6 +113,22 @@ def test_an_instance_from_the_snapshot_has_what_was_then(cloud: Cloud) -> None:
     )
     assert (status, output) == (0, "before\nbefore\n")
     cloud.sf("instance", "delete", "copy")
+
+
+def test_an_exported_instance_is_imported_again(cloud: Cloud, tmp_path: Path) -> None:
+    (made,) = api(cloud, "GET", f"/snapshots?instance={NAME}")
+    exported = tmp_path / "inside.tar"
+    with call(cloud, "GET", f"/snapshots/{made['uuid']}/export", stream=True) as answer:
+        exported.write_bytes(answer.content)
+    with tarfile.open(exported) as tar:
+        assert tar.getnames() == ["instance.json", "vda.qcow2", "vdc.qcow2"]
+    artifact = cloud.sf("artifact", "upload", "moved", str(exported)).split()[-1]
+    cloud.until(lambda: cloud.sf("artifact", "show", artifact), lambda row: row["state"] == "created")
+    api(cloud, "POST", "/imports", {"artifact": "moved", "name": "moved", "network": []})
+    assert cloud.settled("moved")["state"] == "created"
+    assert "GUEST-ROOTDISK boots=2" in cloud.has_booted("moved")
+    assert cloud.ask("moved", "cat /mnt/root/marker") == (0, "before\n")
+    cloud.sf("instance", "delete", "moved")
 
 
 def test_a_revert_brings_back_the_disks_and_keeps_what_was(cloud: Cloud) -> None:

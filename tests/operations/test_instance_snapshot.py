@@ -11,9 +11,11 @@ from sftasks.operations import (
     instance_snapshot,
     snapshot_delete,
 )
+from sfweb.domain import archives
 from sfweb.domain.specs import NewDisk
+from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Invalid, NotFound, NotReady
-from sfweb.models import Artifact, ArtifactVersion, Blob, Disk, Instance, SnapshotSet
+from sfweb.models import Artifact, ArtifactVersion, Blob, Disk, Instance, SnapshotSet, Step
 from tests.cluster import repeats_are_harmless
 from tests.factories import new_instance
 
@@ -129,6 +131,23 @@ def test_an_instance_from_a_snapshot_outlives_the_set(pair):
     pair.ask(instance_delete.request, pair.caller, child)
     pair.settle()
     assert Blob.objects.get(pk=version.blob_id).state == "deleted"
+    assert pair.findings() == []
+
+
+def test_a_disk_of_an_archive_is_copied_out_of_it_on_the_node_that_needs_it(pair):
+    archive = Blob.objects.get(pk=Disk.objects.get(instance=pair.instance, device="vda").blob_id)
+    namespace = pair.instance.namespace
+    member = archives.Member(device="vda", offset=512, size=2**20, sha512="ab" * 64)
+    pair.run(durable(archives.adopt), namespace, archive, [member])
+    disks = (NewDisk(base=f"sf://archive/{archive.pk}/vda"),)
+    made = pair.ask(instance_create.request, pair.caller, new_instance("moved", "tenant", disks=disks)).row
+    pair.settle()
+    made.refresh_from_db()
+    blob = Disk.objects.get(instance=made).blob
+    assert (made.state, blob.state, blob.sha512) == ("created", "created", "ab" * 64)
+    step = Step.objects.get(action="ensure_blob", object_uuid=blob.pk)
+    source = step.request["request"]["spec"]["source"]
+    assert (source["archive"], source["offset"]) == (str(archive.pk), 512)
     assert pair.findings() == []
 
 
