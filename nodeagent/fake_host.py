@@ -93,6 +93,11 @@ class FakeHost(FakeFiles):
         self.damaged.pop(spec.network, None)
         return self._put("ensure_router", "routers", spec.network, dump(spec))
 
+    def specs(self, part: str) -> Mapping[str, dict[str, Any]]:
+        """{uuid: the specification it was made of} of "networks" or "routers", for tests."""
+        with self._held("specs") as held:
+            return dict(held[part])
+
     def remove_router(self, network: str, vni: int) -> str:
         return self._drop("remove_router", "routers", network)
 
