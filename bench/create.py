@@ -152,7 +152,7 @@ def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], optio
     client.sign_in()
     headers = {"Authorization": str(client.session.headers["Authorization"]), "Content-Type": "application/json"}
     sides = {"ours": plane.api_ports[0], "raw": port}
-    until(lambda: _answers(port), 20, "the raw side listens")
+    until(lambda: answers(port), 20, "the raw side listens")
     times: dict[str, list[list[float]]] = {name: [] for name in sides}
     for number in range(options.rounds + 1):
         for name, listening in sides.items():
@@ -163,7 +163,7 @@ def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], optio
     report(times, recipe)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     try:
         http.client.HTTPConnection("127.0.0.1", port).connect()
     except OSError:
