@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from sftasks import attachment
-from sfweb.domain import allocator, consoles
+from sfweb.domain import allocator, consoles, pending
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
 from sfweb.models import (
@@ -105,8 +105,7 @@ def _snapshots() -> int:
     """Sets that ended and have no disk left, whether they were deleted or their versions were one by one."""
     old = FromNow(-settings.CLEANER_DELAY_SECONDS)
     rows = SnapshotSet.objects.filter(versions__isnull=True, created_at__lt=old).exclude(state=State.INITIAL)
-    busy = Operation.objects.filter(state__in=OPEN_OPERATION, targets__target_uuid=OuterRef("pk"))
-    keys = list(rows.exclude(Exists(busy)).values_list("pk", flat=True)[:PAGE])
+    keys = list(rows.exclude(pending.pending_outer("snapshot")).values_list("pk", flat=True)[:PAGE])
     return SnapshotSet.objects.filter(pk__in=keys).delete()[0]
 
 
@@ -146,7 +145,7 @@ def _blob(pk: UUID) -> int:
 
 def _forget(model: type[Model], object_type: str, pk: UUID) -> int:
     """Unless an operation still works on it, whose end would not find it."""
-    if Operation.objects.filter(object_key__startswith=f"{object_type}:{pk}", state__in=OPEN_OPERATION).exists():
+    if pending.is_pending(object_type, pk):
         raise Conflict(f"{object_type} {pk} is being worked on")
     Metadata.objects.filter(object_type=object_type, object_uuid=pk).delete()
     NodeObject.objects.filter(object_type=object_type, object_uuid=pk).delete()

@@ -3,10 +3,11 @@
 from django.db.models import Count, F, Q
 
 from sftasks.operations import artifact_trim
+from sfweb.domain import pending
 from sfweb.domain.callers import CLUSTER
 from sfweb.errors import NotFound
-from sfweb.models import Artifact, Operation
-from sfweb.models.state import OPEN_OPERATION, State
+from sfweb.models import Artifact
+from sfweb.models.state import State
 
 PAGE = 200
 
@@ -16,7 +17,7 @@ def run() -> dict[str, int]:
     rows = Artifact.objects.filter(state=State.CREATED).annotate(ready=ready).filter(ready__gt=F("max_versions"))
     trimmed = 0
     for artifact in rows.order_by("pk")[:PAGE]:
-        if Operation.objects.filter(object_key=f"artifact:{artifact.pk}", state__in=OPEN_OPERATION).exists():
+        if pending.is_pending("artifact", artifact.pk):
             continue
         try:
             artifact_trim.request(CLUSTER, artifact)

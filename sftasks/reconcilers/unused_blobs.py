@@ -6,14 +6,14 @@ Usually that happens with the last use; this finds what a use that never came ab
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from sftasks import attachment
-from sfweb.domain import artifact_refs
+from sfweb.domain import artifact_refs, pending
 from sfweb.domain.transactions import durable
-from sfweb.models import Blob, Operation, OperationTarget
+from sfweb.models import Blob
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, State
+from sfweb.models.state import State
 
 PAGE = 200
 
@@ -23,17 +23,14 @@ def run() -> dict[str, int]:
 
 
 def _unused() -> QuerySet[Blob]:
-    about = OperationTarget.objects.filter(target_type="blob", target_uuid=OuterRef("pk"))
-    worked_on = Exists(about.filter(operation__state__in=OPEN_OPERATION))
     old = Blob.objects.filter(created_at__lt=FromNow(-settings.BLOB_UNUSED_SECONDS)).exclude(state=State.DELETED)
-    return old.filter(~artifact_refs.is_used(), ~worked_on).order_by("created_at")
+    return old.filter(~artifact_refs.is_used(), ~pending.pending_outer("blob")).order_by("created_at")
 
 
 @durable
 def _discard(identity: UUID) -> int:
     """Under its lock and once more looked at: a use takes that lock first (EN-7)."""
     blob = Blob.objects.select_for_update().get(pk=identity)
-    open_ones = Operation.objects.filter(targets__target_type="blob", targets__target_uuid=identity)
-    if open_ones.filter(state__in=OPEN_OPERATION).exists():
+    if pending.is_pending("blob", identity):
         return 0
     return int(attachment.discard_blob(blob))

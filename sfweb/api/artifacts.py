@@ -27,6 +27,7 @@ from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.lookup import find_artifact, find_node, visible_artifacts
 from sfweb.domain.metadata import metadata_of
+from sfweb.domain.pending import pending_among
 from sfweb.errors import NotFound
 from sfweb.models import Artifact, ArtifactVersion, Permission
 from sfweb.models.state import State
@@ -36,7 +37,7 @@ LISTED = (State.INITIAL, State.CREATED, State.ERROR)
 
 
 def artifact_views(caller: Caller, rows: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """As the client reads artifacts. `rows` come with namespace selected; six queries more."""
+    """As the client reads artifacts. `rows` come with namespace selected; seven queries more."""
     uuids = [row.uuid for row in rows]
     versions: dict[Any, list[ArtifactVersion]] = defaultdict(list)
     found = ArtifactVersion.objects.filter(artifact__in=uuids, blob__state=State.CREATED).select_related("blob")
@@ -44,8 +45,10 @@ def artifact_views(caller: Caller, rows: Sequence[Artifact]) -> list[dict[str, A
         versions[version.artifact_id].append(version)
     uses = Uses([version.blob_id for several in versions.values() for version in several])
     metadata, reasons = metadata_of("artifact", uuids), reasons_to_see(caller, rows)
+    busy = pending_among("artifact", uuids)
     return [
-        _view(row, versions[row.uuid], uses, metadata[row.uuid]) | {"visible_because": reasons[row.uuid]}
+        _view(row, versions[row.uuid], uses, metadata[row.uuid])
+        | {"visible_because": reasons[row.uuid], "has_pending_operations": row.uuid in busy}
         for row in rows
     ]
 

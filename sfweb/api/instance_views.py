@@ -7,6 +7,7 @@ from typing import Any
 from sfweb.api.base import seconds
 from sfweb.api.interfaces import interface_views
 from sfweb.domain.metadata import metadata_of
+from sfweb.domain.pending import pending_among
 from sfweb.models import Disk, Instance, Interface
 from sfweb.models.state import State
 
@@ -15,7 +16,7 @@ _WITH_DISKS = (State.CREATED, State.DELETE_WAIT, State.ERROR)
 
 
 def instance_views(rows: Sequence[Instance]) -> list[dict[str, Any]]:
-    """As the client reads instances. `rows` come with namespace and node selected; three queries more."""
+    """As the client reads instances. `rows` come with namespace and node selected; five queries more."""
     uuids = [row.uuid for row in rows]
     disks: dict[Any, list[Disk]] = defaultdict(list)
     for disk in Disk.objects.filter(instance__in=uuids).order_by("instance", "position"):
@@ -25,8 +26,12 @@ def instance_views(rows: Sequence[Instance]) -> list[dict[str, Any]]:
     for card, view in zip(cards, interface_views(cards), strict=True):
         if card.state != State.DELETED:
             interfaces[card.instance_id].append(view)
-    metadata = metadata_of("instance", uuids)
-    return [_view(row, disks[row.uuid], interfaces[row.uuid], metadata[row.uuid]) for row in rows]
+    metadata, busy = metadata_of("instance", uuids), pending_among("instance", uuids)
+    return [
+        _view(row, disks[row.uuid], interfaces[row.uuid], metadata[row.uuid])
+        | {"has_pending_operations": row.uuid in busy}
+        for row in rows
+    ]
 
 
 def _view(

@@ -29,6 +29,7 @@ from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.lookup import find_network
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.network_rules import new_network
+from sfweb.domain.pending import pending_among
 from sfweb.errors import Forbidden, NotFound
 from sfweb.models import FLOATING, Address, AddressKind, Interface, Network
 from sfweb.models.state import State
@@ -70,8 +71,9 @@ class DeleteAllInput(Input):
 
 
 def network_views(rows: Sequence[Network]) -> list[dict[str, Any]]:
-    """As the client reads networks. `rows` come with namespace selected; one query more."""
-    metadata = metadata_of("network", [row.uuid for row in rows])
+    """As the client reads networks. `rows` come with namespace selected; two queries more."""
+    uuids = [row.uuid for row in rows]
+    metadata, busy = metadata_of("network", uuids), pending_among("network", uuids)
     return [
         {
             "uuid": str(row.uuid),
@@ -87,6 +89,7 @@ def network_views(rows: Sequence[Network]) -> list[dict[str, Any]]:
             "floating_gateway": row.floating_gateway,
             "vxlan_id": row.vni or 0,
             "error_message": row.error_message,
+            "has_pending_operations": row.uuid in busy,
         }
         for row in rows
     ]

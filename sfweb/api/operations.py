@@ -1,8 +1,10 @@
 """Operations: what was wished, how far it is, why it waits. Ours in full, and in the public client's words."""
 
+import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from rest_framework.request import Request
@@ -63,10 +65,28 @@ def operation_page(caller: Caller, wanted: dict[str, Any]) -> list[Operation]:
         rows = rows.filter(namespace=find_namespace(caller, wanted["namespace"]))
     if "target_type" in wanted or "target_uuid" in wanted:
         rows = rows.filter(**_target(wanted.get("target_type"), wanted.get("target_uuid"), "target_type"))
-    if "before" in wanted:
-        last = find_operation(caller, str(wanted["before"]))
-        rows = rows.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, uuid__lt=last.uuid))
-    return list(rows[: wanted.get("limit", DEFAULT_PAGE)])
+    return list(older_than(caller, rows, wanted.get("before"))[: wanted.get("limit", DEFAULT_PAGE)])
+
+
+def older_than(caller: Caller, rows: QuerySet[Operation], before: uuid.UUID | None) -> QuerySet[Operation]:
+    """Those of `rows`, newest first, that come after the operation `before`, if one is named."""
+    if before is None:
+        return rows
+    last = find_operation(caller, str(before))
+    return rows.filter(
+        Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, uuid__lt=last.uuid),
+        created_at__lte=last.created_at,  # said once more, because only this is a range of an index
+    )
+
+
+def next_page(
+    request: Request, response: Response, found: Sequence[Operation], limit: int, wanted: Mapping[str, Any]
+) -> Response:
+    """Name the page that follows a full one in its Link header (AQ-5)."""
+    if len(found) == limit:
+        query = urlencode({**wanted, "before": found[-1].uuid})
+        response["Link"] = f'<{address(request, f"{request.path}?{query}")}>; rel="next"'
+    return response
 
 
 def _target(kind: str | None, ref: str | None, parameter: str) -> dict[str, Any]:
@@ -94,12 +114,8 @@ class Operations(ApiView):
     @takes(OperationsInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         found = operation_page(self.caller, wanted)
-        response = Response([operation_summary(row) for row in found])
-        if len(found) == wanted.get("limit", DEFAULT_PAGE):
-            said = {name: value for name, value in request.query_params.items() if name != "before"}
-            query = "&".join(f"{name}={value}" for name, value in {**said, "before": found[-1].uuid}.items())
-            response["Link"] = f'<{address(request, f"/operations?{query}")}>; rel="next"'
-        return response
+        limit = wanted.get("limit", DEFAULT_PAGE)
+        return next_page(request, Response([operation_summary(row) for row in found]), found, limit, wanted)
 
 
 class OperationDetail(ApiView):
@@ -183,6 +199,7 @@ class ByTargetInput(Input):
     target_object_type = Text()
     target_uuid = Text()
     limit = Number(min_value=1, max_value=MAX_PAGE)
+    before = UUIDField(required=False)
 
 
 class ClusterOperations(ApiView):
@@ -190,16 +207,27 @@ class ClusterOperations(ApiView):
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         target = _target(wanted.get("target_object_type"), wanted.get("target_uuid"), "target_object_type")
         rows = visible_operations(self.caller).filter(**target)
-        return Response(cluster_views(list(rows[: wanted.get("limit", DEFAULT_PAGE)])))
+        limit = wanted.get("limit", DEFAULT_PAGE)
+        page = list(older_than(self.caller, rows, wanted.get("before"))[:limit])
+        return next_page(request, Response(cluster_views(page)), page, limit, wanted)
 
 
 class ClusterOperationDetail(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], op_type: str, ref: str) -> Response:
+        return Response(cluster_views([self._found(op_type, ref)])[0])
+
+    @takes(Nothing)
+    def delete(self, request: Request, wanted: dict[str, Any], op_type: str, ref: str) -> Response:
+        """Asks it to stop, as its owner; what the clock made or others joined answers 409 (CO-16, EN-14)."""
+        row = engine.cancel(self._found(op_type, ref).uuid, self.caller)
+        return Response(cluster_views([row])[0], status=202)
+
+    def _found(self, op_type: str, ref: str) -> Operation:
         row = find_operation(self.caller, ref)
         if row.kind != op_type:
             raise NotFound(f"operation not found: {op_type} {ref}")
-        return Response(cluster_views([row])[0])
+        return row
 
 
 class ClusterOperationChain(ApiView):

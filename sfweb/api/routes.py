@@ -24,6 +24,7 @@ from sfweb.api import namespaces as ns
 from sfweb.api import network_services as net
 from sfweb.api.events import EVENT_OWNERS, Events
 from sfweb.api.metadata import OWNERS, AllMetadata, OneMetadata
+from sfweb.api.object_operations import WITH_OPERATIONS, ObjectOperations
 
 POWER_VERBS = ("rebootsoft", "reboothard", "poweroff", "poweron", "pause", "unpause")
 
@@ -97,6 +98,11 @@ urlpatterns: list[URLPattern] = [
     path("clusteroperations", operations.ClusterOperations.as_view()),
     path("clusteroperations/<str:ref>/chain", operations.ClusterOperationChain.as_view()),
     path("clusteroperations/<str:op_type>/<str:ref>", operations.ClusterOperationDetail.as_view()),
+    *(
+        path(f"{plural}/<str:ref>/{word}", ObjectOperations.as_view(plural=plural))
+        for plural in WITH_OPERATIONS
+        for word in ("clusteroperations", "operations")
+    ),
     *(path(f"{plural}/<str:ref>/metadata", AllMetadata.as_view(plural=plural)) for plural in OWNERS),
     *(path(f"{plural}/<str:ref>/metadata/<str:key>", OneMetadata.as_view(plural=plural)) for plural in OWNERS),
     *(path(f"{plural}/<str:ref>/events", Events.as_view(plural=plural)) for plural in EVENT_OWNERS),

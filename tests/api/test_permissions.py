@@ -140,6 +140,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("clusteroperations", "get"): ("anyone", {"target_object_type": "instance", "target_uuid": "INSTANCE"}),
     ("clusteroperations/<str:ref>/chain", "get"): ("owner", None),
     ("clusteroperations/<str:op_type>/<str:ref>", "get"): ("owner", None),
+    ("clusteroperations/<str:op_type>/<str:ref>", "delete"): ("owner", None),
     ("openapi.json", "get"): ("anyone", None),
     ("docs/", "get"): ("anyone", None),
     ("docs/redoc/", "get"): ("anyone", None),
@@ -159,6 +160,9 @@ for plural, who in {
     if plural != "interfaces":
         MATRIX[f"{plural}/<str:ref>/events", "get"] = (who, None)
 MATRIX[f"{OPER}/events", "get"] = ("owner", None)
+for plural, who in {"instances": "owner", "networks": "owner", "artifacts": "trusted"}.items():
+    for word in ("clusteroperations", "operations"):
+        MATRIX[f"{plural}/<str:ref>/{word}", "get"] = (who, None)
 
 PAGES = {"", "livez", "readyz", "healthz", "health/", "login", "logout"}
 """Addresses that are no views of the API: the root, the probes (public, HC-3) and the pages of people."""

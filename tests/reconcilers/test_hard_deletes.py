@@ -2,7 +2,7 @@
 
 from sftasks.operations import instance_delete, network_delete
 from sftasks.reconcilers import hard_deletes
-from sfweb.models import Instance, Interface, Network, NodeObject, Operation, PoolAllocation
+from sfweb.models import Instance, Interface, Network, NodeObject, Operation, OperationTarget, PoolAllocation
 from sfweb.models.fields import FromNow
 
 
@@ -53,7 +53,8 @@ def test_co_13_ended_operations_stay_seven_days_and_open_ones_for_ever(guest):
 def test_ro_12_a_row_that_cannot_go_does_not_keep_the_others(guest):
     delete_all(guest)
     make_old()
-    Operation.objects.create(kind="instance_on_node", object_key=f"instance:{guest.instance.pk}")
+    works = Operation.objects.create(kind="instance_on_node", object_key=f"instance:{guest.instance.pk}")
+    OperationTarget.objects.create(operation=works, target_type="instance", target_uuid=guest.instance.pk)
     counts = guest.run(hard_deletes.run)
     assert counts["instances"] == 0
     assert Instance.objects.exists(), "the operation that works on it would not find it"
