@@ -58,6 +58,8 @@ ZONE = os.environ.get("ZONE", "steadyfist")
 API_TOKEN_SECONDS = int(os.environ.get("API_TOKEN_SECONDS", "900"))
 KEY_HASH_ROUNDS = int(os.environ.get("KEY_HASH_ROUNDS", "10"))
 """bcrypt's cost for keys of namespaces: 2 to this power; 4 in tests."""
+NAMESPACE_KEY_REAP_GRACE = float(os.environ.get("NAMESPACE_KEY_REAP_GRACE", "3600")) * TIME_SCALE
+"""For how long an expired key is still there to be looked at; 0: for ever (AU-6)."""
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 APPEND_SLASH = False
