@@ -57,6 +57,8 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{NS}/keys/<str:key_name>", "get"): ("trusted", None),
     (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s", "scopes": ["auth.write"]}),
     (f"{NS}/keys/<str:key_name>", "delete"): ("trusted", None),
+    (f"{NS}/limits", "get"): ("trusted", None),
+    (f"{NS}/limits", "put"): ("system", {"instances": 3}),
     (f"{NS}/trust", "post"): ("trusted", {"external_namespace": "other"}),
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("trusted", None),
     ("instances", "get"): ("anyone", None),

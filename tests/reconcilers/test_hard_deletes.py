@@ -7,7 +7,17 @@ from sftasks.reconcilers import hard_deletes
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.namespaces import create_namespace, delete_namespace
 from sfweb.errors import Forbidden
-from sfweb.models import Artifact, Instance, Interface, Namespace, Network, NodeObject, Operation, PoolAllocation
+from sfweb.models import (
+    Artifact,
+    Instance,
+    Interface,
+    Namespace,
+    Network,
+    NodeObject,
+    Operation,
+    OperationDependency,
+    PoolAllocation,
+)
 from sfweb.models.fields import FromNow
 
 
@@ -82,6 +92,7 @@ def test_a_deleted_namespace_goes_when_no_row_speaks_of_it_and_its_name_is_free(
     assert guest.run(hard_deletes.run)["namespaces"] == 0, "its operations are kept for seven days"
     with pytest.raises(Forbidden):
         create_namespace(CLUSTER, "tenant")
+    OperationDependency.objects.all().delete()
     Operation.objects.all().delete()
     assert guest.run(hard_deletes.run)["namespaces"] == 1
     assert create_namespace(CLUSTER, "tenant").pk != tenant.pk
