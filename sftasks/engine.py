@@ -22,8 +22,8 @@ from django.db.models import F
 from nodeagent.wire import Outcome
 from sftasks import dispatch, outcomes, statements, undo
 from sftasks.operation import Ended, Kind, Wish, kinds
-from sfweb.domain import events
-from sfweb.domain.callers import Caller
+from sfweb.domain import events, limits
+from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.domain.transactions import Again, durable
 from sfweb.errors import Conflict
@@ -50,6 +50,8 @@ def submit(wish: Wish) -> Operation:
         )
         if waiting:
             return _join(waiting, wish)
+    elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:
+        limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
     operation = Operation(
         kind=kind.name,
         namespace_id=wish.namespace,

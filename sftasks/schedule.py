@@ -36,6 +36,7 @@ RECONCILERS: Mapping[str, float] = {
     "surplus_versions": 300,
     "uploads": 60,
     "screenshots": 300,
+    "expired_keys": 300,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

@@ -64,6 +64,12 @@ class PoolExhausted(NoCapacity):
     code = "pool_exhausted"
 
 
+class LimitReached(NoCapacity):
+    """A namespace has as much as it may have; `details` says how much that is (SE-12)."""
+
+    code = "namespace_limit"
+
+
 class OperationFailed(SteadyfistError):
     """What the answer waited for could not be done; the operation that `details` names says why."""
 

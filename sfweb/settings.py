@@ -58,6 +58,8 @@ ZONE = os.environ.get("ZONE", "steadyfist")
 API_TOKEN_SECONDS = int(os.environ.get("API_TOKEN_SECONDS", "900"))
 KEY_HASH_ROUNDS = int(os.environ.get("KEY_HASH_ROUNDS", "10"))
 """bcrypt's cost for keys of namespaces: 2 to this power; 4 in tests."""
+NAMESPACE_KEY_REAP_GRACE = float(os.environ.get("NAMESPACE_KEY_REAP_GRACE", "3600")) * TIME_SCALE
+"""For how long an expired key is still there to be looked at; 0: for ever (AU-6)."""
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 APPEND_SLASH = False
@@ -177,7 +179,12 @@ BYTES_TICKET_SECONDS = 600
 """Talking to a node's byte server: how long to wait for it, and how long a ticket for one object is good (SE-5)."""
 SCREENSHOT_SECONDS = float(os.environ.get("SCREENSHOT_SECONDS", "3600")) * TIME_SCALE
 VDI_DIRECT = _flag("VDI_DIRECT", True)
+NAMESPACE_MAX_INSTANCES = int(os.environ.get("NAMESPACE_MAX_INSTANCES", "500"))
+NAMESPACE_MAX_NETWORKS = int(os.environ.get("NAMESPACE_MAX_NETWORKS", "100"))
+NAMESPACE_MAX_DISK_GIB = int(os.environ.get("NAMESPACE_MAX_DISK_GIB", "20000"))
+NAMESPACE_MAX_WAITING = int(os.environ.get("NAMESPACE_MAX_WAITING", "200"))
 NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
+"""Ceilings of a namespace for which `system` has set no other (SE-12)."""
 UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
 UPLOAD_EXPIRY_SECONDS = float(os.environ.get("UPLOAD_EXPIRY_SECONDS", "86400")) * TIME_SCALE
 """An upload that no chunk came for, for so long, goes with its bytes."""

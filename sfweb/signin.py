@@ -48,7 +48,8 @@ class KeyBackend(BaseBackend):
 
 def _with_key(user: User, key: ProvenKey) -> User:
     user.proven_key = key  # type: ignore[attr-defined]
-    user.is_staff = user.is_superuser = key.namespace == SYSTEM
+    # the administration knows no scopes, so it is for keys that have none
+    user.is_staff = user.is_superuser = key.namespace == SYSTEM and key.scopes is None
     user.password = f"!{key.nonce}"  # the session's hash is made from this: a new nonce ends the session
     return user
 

@@ -3,7 +3,7 @@
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted, Ended, Kind, Wish
 from sftasks.plans import instances
-from sfweb.domain import artifact_refs, placement
+from sfweb.domain import artifact_refs, limits, placement
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import HOT_BUSES, MAX_DISKS
 from sfweb.domain.rows import insert
@@ -45,6 +45,7 @@ def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     )
     insert([disk])
     placement.enlarge(row, devices.room_of(row))
+    limits.check_disk_growth(row.namespace_id, disk.room_gb)
     engine.remember(operation, disk=str(disk.pk))
     instances.raise_generation(row.pk)
     if blob is not None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
-from sfweb.domain import artifact_refs, placement, ports
+from sfweb.domain import artifact_refs, limits, placement, ports
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.rows import insert
@@ -58,7 +58,7 @@ def _request(caller: Caller, wanted: NewInstance, identity: UUID) -> Accepted:
     )
     room = _room(wanted, chosen)
     offer = placement.claim(room, wanted.placed_on)
-    networks = _lock_parents(chosen)
+    networks = _lock_parents(chosen, room)
     instance = _write_instance(wanted, chosen, identity, offer.node)
     placement.record(instance, room)
     _write_disks(instance, wanted.disks, chosen.blobs)
@@ -85,8 +85,8 @@ def _room(wanted: NewInstance, chosen: _Chosen) -> placement.Room:
     return placement.Room(cpus=wanted.cpus, memory_mb=wanted.memory_mb, disk_gb=sum(sizes))
 
 
-def _lock_parents(chosen: _Chosen) -> list[Network]:
-    """The networks as they are under their locks.
+def _lock_parents(chosen: _Chosen, room: placement.Room) -> list[Network]:
+    """The networks as they are under their locks; the namespace, which has room for one more instance (SE-12).
 
     A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid.
     """
@@ -98,9 +98,7 @@ def _lock_parents(chosen: _Chosen) -> list[Network]:
     networks = list(Network.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
     for network in networks:
         devices.require_usable(network)
-    namespace = Namespace.objects.select_for_update().get(pk=chosen.namespace.pk)
-    if namespace.state != State.CREATED:
-        raise NotFound(f"namespace not found: {namespace.name}")
+    limits.lock_within(chosen.namespace.pk, instances=1, disk_gb=room.disk_gb)
     return networks
 
 

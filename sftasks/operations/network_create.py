@@ -8,7 +8,7 @@ from uuid import UUID
 from sftasks import attachment, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import networks
-from sfweb.domain import allocator, carriers, events, ipam
+from sfweb.domain import allocator, carriers, events, ipam, limits
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.specs import NewNetwork
 from sfweb.domain.transactions import durable
@@ -34,9 +34,9 @@ def _request(caller: Caller, wanted: NewNetwork, identity: UUID) -> Accepted:
             namespace=Namespace.objects.values_list("pk", flat=True).filter(name=wanted.namespace).first(),
         )
     )
-    namespace = Namespace.objects.select_for_update().filter(name=wanted.namespace, state=State.CREATED).first()
-    if namespace is None:
+    if operation.namespace_id is None:
         raise NotFound(f"namespace not found: {wanted.namespace}")
+    namespace = limits.lock_within(operation.namespace_id, networks=1)
     outside = Network.objects.get(pk=FLOATING)
     if ipaddress.IPv4Network(wanted.netblock).overlaps(ipam.block(outside)):
         raise Invalid(f"netblock: {wanted.netblock} overlaps the floating block {outside.netblock}")

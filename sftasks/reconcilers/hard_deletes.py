@@ -24,7 +24,9 @@ from sfweb.models import (
     IdempotencyKey,
     Instance,
     Interface,
+    Key,
     Metadata,
+    Namespace,
     Network,
     NodeObject,
     Operation,
@@ -50,6 +52,8 @@ def run() -> dict[str, int]:
         "snapshots": _snapshots(),
         "artifacts": sum(_guarded(_artifact, pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_guarded(_blob, pk) for pk in _unused_blobs()),
+        "keys": _keys(),
+        "namespaces": sum(_guarded(_namespace, pk) for pk in _namespaces()),
         "console_tickets": consoles.reap(),
         "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
     }
@@ -107,6 +111,24 @@ def _snapshots() -> int:
     rows = SnapshotSet.objects.filter(versions__isnull=True, created_at__lt=old).exclude(state=State.INITIAL)
     keys = list(rows.exclude(pending.pending_outer("snapshot")).values_list("pk", flat=True)[:PAGE])
     return SnapshotSet.objects.filter(pk__in=keys).delete()[0]
+
+
+def _keys() -> int:
+    old = Key.objects.filter(state=State.DELETED, deleted_at__lt=FromNow(-settings.CLEANER_DELAY_SECONDS))
+    return old.filter(pk__in=list(old.values_list("pk", flat=True)[:PAGE])).delete()[0]
+
+
+def _namespaces() -> "QuerySet[Namespace, UUID]":
+    """Long deleted ones that no row speaks of any more: only then may somebody else have the name."""
+    old = Namespace.objects.filter(state=State.DELETED, deleted_at__lt=FromNow(-settings.CLEANER_DELAY_SECONDS))
+    rows = ("instances", "networks", "artifacts", "uploads", "operations", "agent_operations", "snapshot_sets")
+    return old.filter(**{f"{name}__isnull": True for name in rows}).values_list("pk", flat=True)[:PAGE]
+
+
+@durable
+def _namespace(pk: UUID) -> int:
+    Metadata.objects.filter(object_type="namespace", object_uuid=pk).delete()
+    return Namespace.objects.filter(pk=pk, state=State.DELETED).delete()[0] and 1
 
 
 @durable

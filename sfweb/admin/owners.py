@@ -11,7 +11,7 @@ class NamespacePage(ReadOnlyPage):
 
 
 class KeyPage(ReadOnlyPage):
-    list_display = ("name", "namespace", "state", "expires_at", "created_at")
+    list_display = ("name", "namespace", "state", "scopes", "expires_at", "created_at")
     list_filter = ("state",)
     search_fields = ("name", "namespace__name")
     list_select_related = ("namespace",)

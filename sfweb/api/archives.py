@@ -24,6 +24,8 @@ from sfweb.models.state import State
 class SnapshotExport(ApiView):
     """A tar with the instance's settings and the set's disks, streamed from the nodes that hold them."""
 
+    family = "artifact"
+
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> HttpResponseBase:
         snapshot = snapshots.find(self.caller, ref)
@@ -53,6 +55,8 @@ class ImportInput(Input):
 
 
 class Imports(ApiView):
+    family = "instance"
+
     @takes(ImportInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         archive = _archive(find_artifact(self.caller, wanted["artifact"]))

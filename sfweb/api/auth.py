@@ -14,6 +14,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from sfweb.api.errors import CHALLENGE
+from sfweb.api.scopes import require_admin, require_scopes
 from sfweb.domain.callers import Caller
 from sfweb.domain.keys import ProvenKey, prove_nonce
 from sfweb.errors import Unauthenticated
@@ -60,6 +61,7 @@ def as_caller(key: ProvenKey, request: Any) -> Caller:
         namespace=key.namespace,
         namespace_uuid=key.namespace_uuid,
         key_name=key.name,
+        scopes=key.scopes,
         request_id=getattr(request, "id", ""),
     )
 
@@ -95,18 +97,22 @@ class BrowserSession(SessionAuthentication):
 
 
 class IsCaller(BasePermission):
-    """Everybody who has proven a key. Without one: 401."""
+    """Everybody who has proven a key. Without one: 401; with one that is scoped to other things: 403."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return isinstance(request.user, Caller)
+        if not isinstance(request.user, Caller):
+            return False
+        require_scopes(request.user, view, request.method or "")
+        return True
 
 
 class IsSystem(IsCaller):
-    """Keys of the `system` namespace. Others get the 401 that the public interface defines for them."""
+    """Keys of the `system` namespace, scoped ones with `cluster-admin`. Others get the 401 of the public interface."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         if not super().has_permission(request, view):
             return False
         if not request.user.is_system:
             raise Unauthenticated("this is for keys of the system namespace", code="system_only")
+        require_admin(request.user)
         return True

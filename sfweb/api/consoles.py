@@ -1,6 +1,6 @@
 """What an instance wrote to its serial console, read from its node; and tickets to the console itself."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.http import HttpResponse
@@ -49,6 +49,8 @@ class ConsoleBytes(ApiView):
 
 class ConsoleTickets(ApiView):
     """Ours: a ticket that opens the serial console once, within a minute, as the first message of a websocket."""
+
+    scopes: ClassVar[Any] = {"POST": ("instance.console",)}
 
     @takes(Nothing)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

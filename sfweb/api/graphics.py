@@ -30,6 +30,8 @@ def _viewer_file(instance: Instance) -> HttpResponse:
 
 
 class ViewerFile(ApiView):
+    scopes: ClassVar[Any] = {"GET": ("instance.console",)}
+
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> HttpResponse:
         instance = find_instance(self.caller, ref)
@@ -39,6 +41,8 @@ class ViewerFile(ApiView):
 
 
 class ViewerAddress(ApiView):
+    scopes: ClassVar[Any] = {"GET": ("instance.console",)}
+
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         instance = find_instance(self.caller, ref)

@@ -1,7 +1,7 @@
 """Instances: created, shown, switched, deleted."""
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework.request import Request
@@ -129,6 +129,7 @@ class InstancePower(ApiView):
     """One of the verbs of power; the answer is null and names the operation. `verb` comes from the address table."""
 
     verb = ""
+    scopes: ClassVar[Any] = {"POST": ("instance.power",)}
 
     @takes(Nothing)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

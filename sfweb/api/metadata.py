@@ -9,6 +9,7 @@ from rest_framework.serializers import JSONField
 
 from sfweb.api.auth import IsCaller, IsSystem
 from sfweb.api.base import ApiView, Input, Nothing, takes
+from sfweb.api.scopes import family_of_object
 from sfweb.domain import lookup
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import Target
@@ -52,6 +53,10 @@ class MetadataView(ApiView):
     @property
     def owner(self) -> Owner:
         return OWNERS[self.plural]
+
+    @property
+    def family(self) -> str:
+        return family_of_object(self.owner.object_type)
 
     def target(self, ref: str) -> Target:
         """The object that the address names, if the caller may change it."""

@@ -1,8 +1,8 @@
-"""Namespaces, their keys, and whom they trust."""
+"""Namespaces and whom they trust. Their keys are in `keys.py`."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import Q
 from rest_framework.request import Request
@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from sfweb.api.auth import IsCaller, IsSystem
 from sfweb.api.base import ApiView, Input, Nothing, Page, Text, page, takes
 from sfweb.domain.callers import Caller
-from sfweb.domain.keys import living_keys, make_key, put_key, remove_key
 from sfweb.domain.lookup import find_namespace
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.namespaces import add_trust, create_namespace, delete_namespace, remove_trust
@@ -89,53 +88,13 @@ class NamespaceDetail(ApiView):
         return Response(namespace_views([row])[0])
 
 
-class KeyInput(Input):
-    key_name = Text(required=True)
-    key = Text()
-
-
-class Keys(ApiView):
-    """Names only: no answer ever contains a secret, but for one that the cluster made, once."""
-
-    @takes(Nothing)
-    def get(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
-        keys = living_keys(find_namespace(self.caller, namespace))
-        return Response(list(keys.order_by("name").values_list("name", flat=True)))
-
-    @takes(KeyInput, creates=True)
-    def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
-        row = find_namespace(self.caller, namespace)
-        if "key" in wanted:
-            return Response(put_key(self.caller, row, wanted["key_name"], wanted["key"]).name)
-        made = {"key_name": wanted["key_name"], "key": make_key(self.caller, row, wanted["key_name"])}
-        return Response(made, headers={"Cache-Control": "no-store"})
-
-    @takes(KeyInput)
-    def put(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
-        row = find_namespace(self.caller, namespace)
-        return Response(put_key(self.caller, row, wanted["key_name"], wanted.get("key", "")).name)
-
-
-class KeySecret(Input):
-    key = Text(required=True)
-
-
-class KeyDetail(ApiView):
-    @takes(KeySecret)
-    def put(self, request: Request, wanted: dict[str, Any], namespace: str, key_name: str) -> Response:
-        return Response(put_key(self.caller, find_namespace(self.caller, namespace), key_name, wanted["key"]).name)
-
-    @takes(Nothing)
-    def delete(self, request: Request, wanted: dict[str, Any], namespace: str, key_name: str) -> Response:
-        remove_key(self.caller, find_namespace(self.caller, namespace), key_name)
-        return Response(None)
-
-
 class NewTrust(Input):
     external_namespace = Text(required=True)
 
 
 class Trusts(ApiView):
+    scopes: ClassVar[Any] = {"POST": ("auth.trust",)}
+
     @takes(NewTrust)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)
@@ -144,6 +103,8 @@ class Trusts(ApiView):
 
 
 class TrustDetail(ApiView):
+    scopes: ClassVar[Any] = {"DELETE": ("auth.trust",)}
+
     @takes(Nothing)
     def delete(self, request: Request, wanted: dict[str, Any], namespace: str, external_namespace: str) -> Response:
         row = find_namespace(self.caller, namespace)

@@ -141,6 +141,8 @@ class ListInput(Page):
 
 
 class SnapshotSets(ApiView):
+    family = "artifact"
+
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         rows = SnapshotSet.objects.select_related("namespace").exclude(state=State.DELETED)
@@ -152,6 +154,8 @@ class SnapshotSets(ApiView):
 
 
 class SnapshotSetDetail(ApiView):
+    family = "artifact"
+
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         return Response(set_views([snapshots.find(self.caller, ref)])[0])

@@ -1,8 +1,10 @@
 """Bytes that are arriving: which node takes them, and how far they are. The bytes themselves pass by elsewhere."""
 
 from django.conf import settings
+from django.db import transaction
 
 from sfweb.domain.callers import Caller
+from sfweb.domain.limits import lock_within
 from sfweb.domain.storage import roomiest_node
 from sfweb.errors import Conflict, Invalid, NoCapacity
 from sfweb.models import Namespace, Upload
@@ -12,12 +14,9 @@ from sfweb.models.state import State
 
 def begin_upload(caller: Caller) -> Upload:
     """An empty upload on the node with most free disk. NoCapacity when no node can take one, or the namespace has its fill."""
-    limit = settings.NAMESPACE_MAX_UPLOADS
-    namespace = Namespace.objects.get(name=caller.namespace)
-    open_ones = Upload.objects.filter(namespace=namespace, state=State.CREATED).count()
-    if open_ones >= limit:
-        raise NoCapacity(f"the namespace has {open_ones} uploads open, {limit} are allowed", stage="namespace")
-    return Upload.objects.create(namespace=namespace, node=roomiest_node())
+    with transaction.atomic():
+        namespace = lock_within(Namespace.objects.get(name=caller.namespace).pk, uploads=1)
+        return Upload.objects.create(namespace=namespace, node=roomiest_node())
 
 
 def chunk_offset(upload: Upload, text: str | None) -> int:

@@ -132,7 +132,7 @@ def test_se_12_a_namespace_has_so_many_uploads_and_no_more(owner: Person, settin
     assert owner.post("/upload").status_code == 200
     answer = owner.post("/upload")
     assert answer.status_code == 507
-    assert "2 are allowed" in answer.json()["error"]
+    assert answer.json()["details"] == {"stage": "namespace_uploads", "limit": 2, "used": 2, "asked": 1}
 
 
 def test_an_upload_that_is_cut_ten_times_is_taken_up_each_time(owner: Person, world: World, node_bytes: FakeBytes):

@@ -1,21 +1,27 @@
 """SE-18, AU-15: every verb of every address has its row here; one without a row fails.
 
-A row says who may come in: `public`, `anyone` with a token, `owner` (foreign ones see 404), `trusted` (the owner and who
-it trusts), `system`. The answer to those who may is never 401 or 404.
+A row says who may come in: `public`, `anyone` with a token, `owner` (foreign ones see 404), `itself` (a namespace that the
+body names, foreign ones see 401), `trusted` (the owner and who it trusts), `system`. Each caller asks in the same world,
+and the status of every answer is known. A key that lacks just the scope of the address is refused everywhere (AU-12).
 """
 
+import json
 import re
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from sfweb.api.base import ApiView
-from sfweb.domain.callers import CLUSTER
+from sfweb.api.scopes import require_scopes
+from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.keys import put_key
-from sfweb.models import Artifact, ArtifactGrant
+from sfweb.domain.scopes import KNOWN
+from sfweb.errors import Forbidden
+from sfweb.models import Artifact, ArtifactGrant, Key
 from tests.api.fake_bytes import FakeBytes
-from tests.api.world import SHA512, World, make_artifact, token_of
+from tests.api.world import SHA512, Person, World, make_artifact, token_of
 
 METHODS = ("get", "post", "put", "patch", "delete")
 CALLERS = ("nobody", "expired", "other", "trusted", "owner", "system")
@@ -24,9 +30,12 @@ MAY = {
     "anyone": {"other", "trusted", "owner", "system"},
     "owner": {"owner", "system"},
     "trusted": {"trusted", "owner", "system"},
+    "itself": {"owner", "system"},
     "system": {"system"},
 }
 """Who may come in by a row's word."""
+REFUSED = {"owner": 404, "trusted": 404, "itself": 401, "system": 401}
+"""What the others see."""
 
 INST, NETW, ART, BLOB, OPER = (
     "instances/<str:ref>",
@@ -43,15 +52,18 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (NS, "get"): ("trusted", None),
     (NS, "delete"): ("system", None),
     (f"{NS}/keys", "get"): ("trusted", None),
-    (f"{NS}/keys", "post"): ("trusted", {"key_name": "n", "key": "s"}),
-    (f"{NS}/keys", "put"): ("trusted", {"key_name": "n", "key": "s"}),
-    (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s"}),
+    (f"{NS}/keys", "post"): ("trusted", {"key_name": "n", "key": "s", "scopes": ["auth.write"]}),
+    (f"{NS}/keys", "put"): ("trusted", {"key_name": "n", "key": "s", "scopes": ["auth.write"]}),
+    (f"{NS}/keys/<str:key_name>", "get"): ("trusted", None),
+    (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s", "scopes": ["auth.write"]}),
     (f"{NS}/keys/<str:key_name>", "delete"): ("trusted", None),
+    (f"{NS}/limits", "get"): ("trusted", None),
+    (f"{NS}/limits", "put"): ("system", {"instances": 3}),
     (f"{NS}/trust", "post"): ("trusted", {"external_namespace": "other"}),
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("trusted", None),
     ("instances", "get"): ("anyone", None),
     ("instances", "post"): ("anyone", {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}),
-    ("instances", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    ("instances", "delete"): ("itself", {"confirm": True, "namespace": "owner"}),
     (INST, "get"): ("owner", None),
     (INST, "delete"): ("owner", None),
     (INST, "patch"): ("owner", {"name": "renamed"}),
@@ -88,7 +100,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("agentoperations/<str:ref>", "delete"): ("owner", None),
     ("networks", "get"): ("anyone", None),
     ("networks", "post"): ("anyone", {"name": "new", "netblock": "10.9.0.0/24"}),
-    ("networks", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    ("networks", "delete"): ("itself", {"confirm": True, "namespace": "owner"}),
     (NETW, "get"): ("owner", None),
     (NETW, "delete"): ("owner", None),
     (f"{NETW}/interfaces", "get"): ("owner", None),
@@ -104,7 +116,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("interfaces/<str:ref>/defloat", "post"): ("owner", None),
     ("artifacts", "get"): ("anyone", None),
     ("artifacts", "post"): ("anyone", {"url": "http://example.com/new"}),
-    ("artifacts", "delete"): ("owner", {"confirm": True, "namespace": "owner"}),
+    ("artifacts", "delete"): ("itself", {"confirm": True, "namespace": "owner"}),
     ("artifacts/upload/<str:name>", "post"): ("trusted", {"blob_uuid": "BLOB"}),
     (ART, "get"): ("trusted", None),
     (ART, "delete"): ("trusted", None),
@@ -163,6 +175,73 @@ MATRIX[f"{OPER}/events", "get"] = ("owner", None)
 for plural, who in {"instances": "owner", "networks": "owner", "artifacts": "trusted"}.items():
     for word in ("clusteroperations", "operations"):
         MATRIX[f"{plural}/<str:ref>/{word}", "get"] = (who, None)
+
+ANSWERS: dict[tuple[str, str], int] = {
+    ("auth", "post"): 401,  # the key is wrong
+    (NS, "delete"): 400,  # it has instances
+    ("instances/<str:ref>", "patch"): 202,
+    (f"{INST}/disks", "post"): 202,
+    (f"{INST}/disks/<str:device>", "delete"): 409,  # the only disk
+    (f"{INST}/poweron", "post"): 409,
+    (f"{INST}/unpause", "post"): 409,
+    (f"{INST}/revert", "post"): 202,
+    ("interfaces/<str:ref>", "delete"): 202,
+    ("interfaces/<str:ref>/float", "post"): 409,  # its network has no router
+    ("interfaces/<str:ref>/defloat", "post"): 409,
+    ("networks", "delete"): 403,  # one is in use
+    (NETW, "delete"): 202,
+    (f"{NETW}/route", "post"): 409,
+    (f"{NETW}/route/<str:address>", "delete"): 403,  # another network's
+    (f"{NETW}/dns", "post"): 406,
+    (f"{NETW}/dns", "delete"): 406,
+    (f"{NETW}/ping/<str:address>", "get"): 400,  # outside the network
+    (f"{ART}/share", "post"): 403,  # not in system
+    (f"{ART}/unshare", "post"): 403,
+    ("imports", "post"): 400,  # the image is no exported instance
+    ("snapshots/<str:ref>/export", "get"): 409,  # of an instance whose settings nobody has kept
+    ("nodes/<str:ref>", "delete"): 409,  # it has instances
+    (OPER, "delete"): 202,
+    ("clusteroperations/<str:op_type>/<str:ref>", "delete"): 202,
+    (f"{OPER}/cancel", "post"): 202,
+    ("screens/<str:ticket>", "get"): 401,  # there is no such ticket
+}
+"""The status for those who may come in, where it is not 200."""
+
+SCOPES = {
+    "auth": "auth",
+    "instances": "instance",
+    "networks": "network",
+    "interfaces": "interface",
+    "artifacts": "artifact",
+    "snapshots": "artifact",
+    "imports": "instance",
+    "labels": "label",
+    "label": "label",
+    "images": "label",
+    "upload": "upload",
+    "blobs": "blob",
+    "blob_checksums": "blob",
+    "nodes": "node",
+    "admin": "admin",
+    "operations": "clusteroperation",
+    "clusteroperations": "clusteroperation",
+    "agentoperations": "agentoperation",
+}
+"""The family of scopes by the first word of an address."""
+OTHER_SCOPES: dict[tuple[str, str], tuple[str, ...]] = {
+    (f"{INST}/console", "post"): ("instance.console",),
+    (f"{INST}/vdiconsolehelper", "get"): ("instance.console",),
+    (f"{INST}/vdiconsoleproxy", "get"): ("instance.console",),
+    (f"{INST}/agentoperations", "get"): ("agentoperation.read",),
+    (f"{NS}/trust", "post"): ("auth.trust",),
+    (f"{NS}/trust/<str:external_namespace>", "delete"): ("auth.trust",),
+}
+for verb in ("execute", "put", "get"):
+    OTHER_SCOPES[f"{INST}/agent/{verb}", "post"] = ("agentoperation.write",)
+for verb in ("rebootsoft", "reboothard", "poweroff", "poweron", "pause", "unpause"):
+    OTHER_SCOPES[f"{INST}/{verb}", "post"] = ("instance.power",)
+VERBS = {"get": "read", "post": "write", "put": "write", "patch": "write", "delete": "delete"}
+UNSCOPED = {"openapi.json", "docs/", "docs/redoc/"}
 
 PAGES = {"", "livez", "readyz", "healthz", "health/", "login", "logout"}
 """Addresses that are no views of the API: the root, the probes (public, HC-3) and the pages of people."""
@@ -228,45 +307,111 @@ def address(world: World, route: str) -> str:
     return f"/{route}"
 
 
+def prepare(world: World, route: str) -> None:
+    """What an address names beside the world's own objects."""
+    put_key(CLUSTER, world.owner, "k2", "secret")
+    ArtifactGrant.objects.get_or_create(artifact=world.artifact, namespace=world.trusted)
+    if route.startswith("label/"):
+        label = make_artifact(world.owner, "stable", world.blob)
+        Artifact.objects.filter(pk=label.pk).update(kind="label", source_url="sf://label/owner/stable")
+
+
+def spelled(world: World, body: Any) -> Any:
+    """A row's body with the world's uuids in it."""
+    named = {"BLOB": world.blob, "INSTANCE": world.instance, "SNAPSHOT": world.snapshot, "ARTIFACT": world.artifact}
+    text = {name: str(row.uuid) for name, row in named.items()}
+    if not isinstance(body, dict):
+        return body
+    return {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+
+
 def test_se_18_every_address_has_its_row():
     assert served() == set(MATRIX)
 
 
+def is_a_page(answer: Any) -> bool:
+    return bool(answer["Content-Type"].startswith("text/html"))
+
+
 @pytest.mark.parametrize(("route", "method"), sorted(MATRIX), ids=str)
 def test_se_18_who_may(route: str, method: str, world: World, node_bytes: FakeBytes, settings: Any):
-    word, body = MATRIX[route, method]
-    text = {
-        "BLOB": str(world.blob.uuid),
-        "INSTANCE": str(world.instance.uuid),
-        "SNAPSHOT": str(world.snapshot.uuid),
-        "ARTIFACT": str(world.artifact.uuid),
-    }
-    if isinstance(body, dict):
-        body = {name: text.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
-    path = address(world, route)
-    if route.startswith("label/"):
-        label = make_artifact(world.owner, "stable", world.blob)
-        Artifact.objects.filter(pk=label.pk).update(kind="label", source_url="sf://label/owner/stable")
+    body = MATRIX[route, method][1]
     people = {name: world.person(name) for name in CALLERS if name != "expired"}
     settings.API_TOKEN_SECONDS = -5
-    people["expired"] = type(people["owner"])(token_of(world.owner))
+    people["expired"] = Person(token_of(world.owner))
+    prepare(world, route)
     for who in CALLERS:
-        put_key(CLUSTER, world.owner, "k2", "secret")
-        ArtifactGrant.objects.get_or_create(artifact=world.artifact, namespace=world.trusted)
-        answer = people[who].ask(method.upper(), path, body)
+        before = transaction.savepoint()
+        answer = people[who].ask(method.upper(), address(world, route), spelled(world, body))
         content = answer.getvalue()
-        is_page = answer["Content-Type"].startswith("text/html")  # people are sent to the login page
-        came_in = answer.status_code not in (302, 401, 404)
-        if word == "public":
+        transaction.savepoint_rollback(before)
+        assert answer.status_code == expected(route, method, who), f"{who}: {content[:200]!r}"
+        if is_a_page(answer):
             continue
-        assert answer.status_code < 500 or answer.status_code == 507, content
-        assert came_in == (who in MAY[word]), f"{who}: {answer.status_code} {content[:200]!r}"
-        if who in ("nobody", "expired") and not is_page:
-            assert answer.status_code == 401
+        assert not answer.cookies
+        if answer.status_code >= 400:
+            assert json.loads(content)["status"] == answer.status_code
+        if answer.status_code == 401:
             assert answer["WWW-Authenticate"].startswith("Bearer")
-        assert is_page or not answer.cookies
-        if not came_in and not is_page:
-            assert answer.json()["status"] == answer.status_code
+
+
+def expected(route: str, method: str, who: str) -> int:
+    word = MATRIX[route, method][0]
+    if who in MAY[word]:
+        return ANSWERS.get((route, method), 200)
+    if who in ("nobody", "expired"):
+        return 302 if route.startswith("docs/") else 401  # people are sent to the login page
+    return REFUSED[word]
+
+
+def needed_scopes(route: str, method: str) -> tuple[str, ...]:
+    """What the address needs, told by the address and not by its view."""
+    if (route, method) in OTHER_SCOPES:
+        return OTHER_SCOPES[route, method]
+    return (f"{SCOPES[route.split('/', maxsplit=1)[0]]}.{VERBS[method]}",)
+
+
+@pytest.mark.parametrize(
+    ("route", "method"), sorted(row for row in MATRIX if MATRIX[row][0] != "public" and row[0] not in UNSCOPED), ids=str
+)
+def test_au_12_au_16_se_18_a_key_needs_the_scope_of_the_address(
+    route: str, method: str, world: World, node_bytes: FakeBytes
+):
+    word, body = MATRIX[route, method]
+    prepare(world, route)
+    namespace = world.system if word == "system" else world.owner
+    needed = {*needed_scopes(route, method), *(("cluster-admin",) if word == "system" else ())}
+    assert needed <= KNOWN
+
+    def ask(scopes: set[str]) -> Any:
+        Key.objects.filter(namespace=namespace, name="k").update(scopes=sorted(scopes))
+        before = transaction.savepoint()
+        answer = Person(token_of(namespace)).ask(method.upper(), address(world, route), spelled(world, body))
+        content = answer.getvalue()
+        transaction.savepoint_rollback(before)
+        return answer.status_code, content
+
+    for missing in needed:
+        families = {f"{scope.partition('.')[0]}.*" for scope in needed} if "." in missing else set()
+        status, content = ask(set(KNOWN) - {missing, "*"} - families)
+        assert (status, json.loads(content)["details"]) == (403, {"missing": [missing]})
+    assert ask(needed)[0] == expected(route, method, "system" if word == "system" else "owner")
+
+
+@pytest.mark.parametrize("route", sorted(UNSCOPED))
+def test_au_14_what_has_no_scope_is_named(route: str, world: World):
+    Key.objects.filter(namespace=world.owner).update(scopes=["upload.write"])
+    assert Person(token_of(world.owner)).get(f"/{route}").status_code == 200
+
+
+def test_au_14_a_scope_that_cannot_be_derived_is_refused():
+    class Unplaced(ApiView):
+        pass
+
+    scoped = Caller(namespace="owner", namespace_uuid=None, scopes=tuple(KNOWN - {"*"}))
+    with pytest.raises(Forbidden):
+        require_scopes(scoped, Unplaced(), "GET")
+    require_scopes(CLUSTER, Unplaced(), "GET")
 
 
 def test_iv_1_every_verb_checks_its_input():

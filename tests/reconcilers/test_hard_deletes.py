@@ -1,8 +1,24 @@
 """hard_deletes: rows of what is long gone, and never of what a node may still hold."""
 
-from sftasks.operations import instance_delete, network_delete
+import pytest
+
+from sftasks.operations import artifact_delete, instance_delete, network_delete
 from sftasks.reconcilers import hard_deletes
-from sfweb.models import Instance, Interface, Network, NodeObject, Operation, OperationTarget, PoolAllocation
+from sfweb.domain.callers import CLUSTER
+from sfweb.domain.namespaces import create_namespace, delete_namespace
+from sfweb.errors import Forbidden
+from sfweb.models import (
+    Artifact,
+    Instance,
+    Interface,
+    Namespace,
+    Network,
+    NodeObject,
+    Operation,
+    OperationDependency,
+    OperationTarget,
+    PoolAllocation,
+)
 from sfweb.models.fields import FromNow
 
 
@@ -14,7 +30,7 @@ def delete_all(cluster):
 
 
 def make_old():
-    for model in (Instance, Network):
+    for model in (Instance, Network, Artifact):
         model.objects.filter(state="deleted").update(deleted_at=FromNow(-10_000))
 
 
@@ -62,3 +78,23 @@ def test_ro_12_a_row_that_cannot_go_does_not_keep_the_others(guest):
     assert guest.run(hard_deletes.run)["instances"] == 1
     assert guest.run(hard_deletes.run)["networks"] in (0, 1)
     assert not Network.objects.filter(pk=guest.network.pk).exists()
+
+
+def test_a_deleted_namespace_goes_when_no_row_speaks_of_it_and_its_name_is_free(guest):
+    tenant = Namespace.objects.get(name="tenant")
+    delete_all(guest)
+    for image in Artifact.objects.filter(namespace=tenant):
+        guest.ask(artifact_delete.request, CLUSTER, image)
+    guest.settle()
+    make_old()
+    guest.run(hard_deletes.run)
+    guest.run(hard_deletes.run)
+    delete_namespace(CLUSTER, tenant)
+    Namespace.objects.filter(pk=tenant.pk).update(deleted_at=FromNow(-10_000))
+    assert guest.run(hard_deletes.run)["namespaces"] == 0, "its operations are kept for seven days"
+    with pytest.raises(Forbidden):
+        create_namespace(CLUSTER, "tenant")
+    OperationDependency.objects.all().delete()
+    Operation.objects.all().delete()
+    assert guest.run(hard_deletes.run)["namespaces"] == 1
+    assert create_namespace(CLUSTER, "tenant").pk != tenant.pk
