@@ -5,30 +5,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfweb.api.base import seconds
-from sfweb.api.interfaces import interface_views
+from sfweb.api.interfaces import INTERFACE_COLUMNS, interface_views
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.pending import pending_among
 from sfweb.models import Disk, Instance, Interface
 from sfweb.models.state import State
 
 CONFIG_DRIVE = {"device": "vdb", "bus": "virtio", "size": None, "blob_uuid": None, "snapshot_ignores": True}
+DISK_COLUMNS = ("instance_id", "device", "bus", "kind", "size_gb", "base", "blob_id")
 _WITH_DISKS = (State.CREATED, State.DELETE_WAIT, State.ERROR)
 
 
 def instance_views(rows: Sequence[Instance]) -> list[dict[str, Any]]:
     """As the client reads instances. `rows` come with namespace and node selected; five queries more."""
     uuids = [row.uuid for row in rows]
-    disks: dict[Any, list[Disk]] = defaultdict(list)
-    for disk in Disk.objects.filter(instance__in=uuids).order_by("instance", "position"):
+    disks: dict[Any, list[Any]] = defaultdict(list)
+    # Plain rows instead of models: making those takes longer than all else of a long list.
+    for disk in Disk.objects.filter(instance__in=uuids).order_by("position").values_list(*DISK_COLUMNS, named=True):
         disks[disk.instance_id].append(disk)
     interfaces: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    cards = list(Interface.objects.filter(instance__in=uuids).order_by("instance", "order"))
-    for card, view in zip(cards, interface_views(cards), strict=True):
-        if card.state != State.DELETED:
-            interfaces[card.instance_id].append(view)
+    cards = Interface.objects.filter(instance__in=uuids).exclude(state=State.DELETED).order_by("order")
+    for view in interface_views(list(cards.values_list(*INTERFACE_COLUMNS, named=True))):
+        interfaces[view["instance_uuid"]].append(view)
     metadata, busy = metadata_of("instance", uuids), pending_among("instance", uuids)
     return [
-        _view(row, disks[row.uuid], interfaces[row.uuid], metadata[row.uuid])
+        _view(row, disks[row.uuid], interfaces[str(row.uuid)], metadata[row.uuid])
         | {"has_pending_operations": row.uuid in busy}
         for row in rows
     ]

@@ -10,10 +10,15 @@ from sftasks.operations import address_expose, address_withdraw, interface_unplu
 from sfweb.api.base import ApiView, Nothing, accepted, started, takes
 from sfweb.domain.lookup import find_interface
 from sfweb.domain.metadata import metadata_of
-from sfweb.models import Interface
+
+INTERFACE_COLUMNS = (
+    *("uuid", "state", "network_id", "instance_id", "mac", "former_mac"),
+    *("address", "order", "model", "floating"),
+)
+"""What `interface_views` reads of a row."""
 
 
-def interface_views(rows: Sequence[Interface]) -> list[dict[str, Any]]:
+def interface_views(rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As the client reads interfaces, by one query more for any number of them."""
     metadata = metadata_of("interface", [row.uuid for row in rows])
     return [
