@@ -11,16 +11,14 @@ import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
-import MySQLdb
 import redis
 
+from bench.raw_connection import connection
+
 RECIPE = json.loads(Path(os.environ["BENCH_RECIPE"]).read_text())
-DATABASE = urlsplit(os.environ["DATABASE_URL"])
 SECRET = os.environ["SECRET_KEY"]
-_connection: list[Any] = []
 _broker = redis.Redis.from_url(os.environ["BROKER_URL"])
 _number = itertools.count(1)
 _port = itertools.count()
@@ -69,20 +67,7 @@ _cut: dict[str, list[tuple[str, str, str]]] = {}
 
 
 def run(values: dict[str, str]) -> None:
-    if not _connection:
-        _connection.append(
-            MySQLdb.connect(
-                host=DATABASE.hostname,
-                port=DATABASE.port,
-                user=DATABASE.username,
-                password=DATABASE.password,
-                database=DATABASE.path[1:],
-                charset="utf8mb4",
-                autocommit=True,
-                init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            )
-        )
-    cursor = _connection[0].cursor()
+    cursor = connection().cursor()
     for statement in RECIPE["statements"]:
         cursor.execute(fill(statement, values))
         if cursor.description is not None:

@@ -9,15 +9,13 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
-import MySQLdb
+
+from bench.raw_connection import connection
 
 RECIPE = json.loads(Path(os.environ["BENCH_RECIPE"]).read_text())
-DATABASE = urlsplit(os.environ["DATABASE_URL"])
 SECRET = os.environ["SECRET_KEY"]
-_connection: list[Any] = []
 
 
 def application(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
@@ -26,19 +24,7 @@ def application(environment: dict[str, Any], start: Callable[..., Any]) -> Itera
     if environment["QUERY_STRING"]:
         address += f"?{environment['QUERY_STRING']}"
     wanted = RECIPE[address]
-    if not _connection:
-        _connection.append(
-            MySQLdb.connect(
-                host=DATABASE.hostname,
-                port=DATABASE.port,
-                user=DATABASE.username,
-                password=DATABASE.password,
-                database=DATABASE.path[1:],
-                charset="utf8mb4",
-                autocommit=True,
-            )
-        )
-    cursor = _connection[0].cursor()
+    cursor = connection().cursor()
     for statement in wanted["statements"]:
         cursor.execute(statement)
         cursor.fetchall()

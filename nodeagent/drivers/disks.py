@@ -37,13 +37,13 @@ def inspect(path: str, header: Header, *, alone: bool = False) -> int:
 
 def make_empty(path: Path, size: int, call: Call, base: Sequence[str] = ()) -> None:
     """Make a qcow2 file of `size` bytes; `base` are qemu-img's words for what it lies on."""
+    write(["create", "-q", "-f", "qcow2", *base, f"file:{path}", str(size)], call)
+
+
+def write(words: Sequence[str], call: Call, seconds: float = QEMU_IMG_SECONDS, limits: command.Limits = LIMITS) -> None:
+    """Let qemu-img write a file. Raises Refused("disk.full"), and what `call` raises when it is to stop."""
     try:
-        command.run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", *base, f"file:{path}", str(size)],
-            timeout=QEMU_IMG_SECONDS,
-            limits=LIMITS,
-            watch=lambda: call.progress(0),
-        )
+        command.run(["qemu-img", *words], timeout=seconds, limits=limits, watch=lambda: call.progress(0))
     except command.CommandFailed as error:
         if "No space left" in error.complaint:
             raise Refused("disk.full", str(error)) from error

@@ -118,18 +118,8 @@ class Snapshots:
 def _copy(files: Mapping[str, Path], targets: Mapping[str, Path], call: Call) -> None:
     """The disks of a guest that is off, which are consistent by that alone."""
     for device, source in files.items():
-        words = ["qemu-img", "convert", "-q", "-f", "qcow2", "-O", "qcow2"]
-        try:
-            command.run(
-                [*words, f"file:{source}", f"file:{targets[device]}"],
-                timeout=COPY_SECONDS,
-                limits=COPY_LIMITS,
-                watch=lambda: call.progress(0),
-            )
-        except command.CommandFailed as error:
-            if "No space left" in error.complaint:
-                raise Refused("disk.full", str(error)) from error
-            raise
+        words = ["convert", "-q", "-f", "qcow2", "-O", "qcow2", f"file:{source}", f"file:{targets[device]}"]
+        disks.write(words, call, COPY_SECONDS, COPY_LIMITS)
 
 
 def _begin(domain: Any, targets: Mapping[str, Path]) -> None:

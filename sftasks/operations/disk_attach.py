@@ -1,7 +1,7 @@
 """Give an instance one more disk: at once when it runs and the bus allows that, else while it is off."""
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Wish
+from sftasks.operation import Accepted, Ended, Kind
 from sftasks.plans import instances
 from sfweb.domain import artifact_refs, limits, placement
 from sfweb.domain.callers import Caller
@@ -18,16 +18,7 @@ from sfweb.models.state import State, transition
 def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     """Take the room and write the disk. Raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""
     blob = artifact_refs.resolve(caller, wanted.base, instance.namespace)
-    operation = engine.submit(
-        Wish(
-            kind="disk_attach",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk)],
-            params={"instance": str(instance.pk)},
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("disk_attach", instance, caller))
     row = devices.lock_created(instance.pk)
     _require_fitting(row, wanted)
     blob = _locked(blob)

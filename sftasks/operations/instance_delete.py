@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sftasks import attachment, engine, wishes
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
@@ -16,14 +16,7 @@ from sfweb.models.state import OPEN_OPERATION, State, transition
 @durable
 def request(caller: Caller, instance: Instance) -> Accepted:
     """Ask for the end of the instance. Repeated, it answers the same operation; a deleted one is NotFound."""
-    wish = Wish(
-        kind="instance_delete",
-        object_key=f"instance:{instance.pk}",
-        targets=[("instance", instance.pk)],
-        params={"instance": str(instance.pk)},
-        caller=caller,
-        namespace=instance.namespace_id,
-    )
+    wish = instances.wish("instance_delete", instance, caller)
     running = Operation.objects.filter(
         object_key=wish.object_key, kind="instance_delete", state__in=OPEN_OPERATION
     ).first()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.db.models import F
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
@@ -30,14 +30,7 @@ def request(caller: Caller, instance: Instance, verb: str) -> Accepted:
     """Raises NotReady while the instance is not created, Conflict when its power does not allow the verb."""
     reboot = verb in ("rebootsoft", "reboothard")
     operation = engine.submit(
-        Wish(
-            kind="instance_reboot" if reboot else "instance_power",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk)],
-            params={"instance": str(instance.pk), "verb": verb},
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
+        instances.wish("instance_reboot" if reboot else "instance_power", instance, caller, verb=verb)
     )
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     if row.state != State.CREATED:

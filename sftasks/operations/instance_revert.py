@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from django.db.models import F
 
 from sftasks import attachment, captures, engine
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain import snapshots
 from sfweb.domain.callers import Caller
@@ -24,15 +24,7 @@ RESTORE = 2
 @durable
 def request(caller: Caller, instance: Instance, snapshot: SnapshotSet) -> Accepted:
     """Raises NotReady until the instance is created, Conflict for a set that is not whole or not of these disks."""
-    operation = engine.submit(
-        Wish(
-            kind="instance_revert",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk)],
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("instance_revert", instance, caller))
     blobs = snapshots.blobs_of(SnapshotSet.objects.select_for_update().get(pk=snapshot.pk))
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs.values()).order_by("pk"):
         snapshots.require_blob(blob)
@@ -42,7 +34,7 @@ def request(caller: Caller, instance: Instance, snapshot: SnapshotSet) -> Accept
     before = captures.promise(row, disks, reason="revert")
     engine.aim(operation, captures.targets(before))
     wanted = {device: str(blob) for device, blob in blobs.items()}
-    engine.remember(operation, instance=str(row.pk), snapshot=str(before.pk), blobs=wanted)
+    engine.remember(operation, snapshot=str(before.pk), blobs=wanted)
     assert row.node_id is not None, "an instance that is created has a node"
     copies = [attachment.bring_blob(Blob.objects.get(pk=blob), row.node_id, caller) for blob in blobs.values()]
     engine.depend(operation, [copy for copy in copies if copy])

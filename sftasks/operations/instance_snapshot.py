@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sftasks import captures, engine
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain import snapshots
 from sfweb.domain.callers import Caller
@@ -16,19 +16,11 @@ def request(
     caller: Caller, instance: Instance, devices: Sequence[str] | None = None, max_versions: int | None = None
 ) -> Accepted:
     """`devices` null: all disks. Raises NotReady until the instance is created, NotFound for a device that it has not."""
-    operation = engine.submit(
-        Wish(
-            kind="instance_snapshot",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk)],
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("instance_snapshot", instance, caller))
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions)
     engine.aim(operation, captures.targets(snapshot))
-    engine.remember(operation, instance=str(row.pk), snapshot=str(snapshot.pk))
+    engine.remember(operation, snapshot=str(snapshot.pk))
     return Accepted(snapshot, operation)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Wish
+from sftasks.operation import Accepted, Ended, Kind
 from sftasks.plans import instances
 from sfweb.domain import limits, placement
 from sfweb.domain.callers import CLUSTER, Caller
@@ -19,16 +19,7 @@ COLUMNS = ("name", "cpus", "memory_mb")
 @durable
 def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accepted:
     """Raises NotReady, Conflict while it runs, Invalid for a disk that would shrink, NoCapacity where it does not fit."""
-    operation = engine.submit(
-        Wish(
-            kind="instance_update",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk)],
-            params={"instance": str(instance.pk)},
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("instance_update", instance, caller))
     row = devices.lock_created(instance.pk)
     wanted = {name: value for name in COLUMNS if (value := getattr(change, name)) is not None}
     if {"cpus", "memory_mb"} & set(wanted) and row.power != "off":

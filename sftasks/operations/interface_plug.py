@@ -1,7 +1,7 @@
 """Give an instance one more interface: at once when it runs, else at its next start (NI-4)."""
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Wish
+from sftasks.operation import Accepted, Ended, Kind
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import MAX_INTERFACES
@@ -21,16 +21,7 @@ def request(caller: Caller, instance: Instance, card: NewInterface) -> Accepted:
     """
     owner = Caller(namespace=instance.namespace.name, namespace_uuid=instance.namespace_id)
     network = find_network(owner, card.network, instance.namespace.name)
-    operation = engine.submit(
-        Wish(
-            kind="interface_plug",
-            object_key=f"instance:{instance.pk}",
-            targets=[("instance", instance.pk), ("network", network.pk)],
-            params={"instance": str(instance.pk)},
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("interface_plug", instance, caller, ("network", network.pk)))
     row = devices.lock_created(instance.pk)
     network = Network.objects.select_for_update().get(pk=network.pk)
     devices.require_usable(network)

@@ -19,16 +19,21 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, StepState
 
 
-def on_node(instance: Instance, caller: Caller) -> Wish:
-    """The operation that brings the node to what the instance's rows say now; for the reconciler of wishes (EN-13)."""
+def wish(kind: str, instance: Instance, caller: Caller, *more: tuple[str, UUID], **params: Any) -> Wish:
+    """An operation that writes the instance; `more` are its targets beside that."""
     return Wish(
-        kind="instance_on_node",
+        kind=kind,
         object_key=f"instance:{instance.pk}",
-        targets=[("instance", instance.pk)],
-        params={"instance": str(instance.pk)},
+        targets=[("instance", instance.pk), *more],
+        params={"instance": str(instance.pk), **params},
         caller=caller,
         namespace=instance.namespace_id,
     )
+
+
+def on_node(instance: Instance, caller: Caller) -> Wish:
+    """The operation that brings the node to what the instance's rows say now; for the reconciler of wishes (EN-13)."""
+    return wish("instance_on_node", instance, caller)
 
 
 def step(instance: Instance, action: str, **arguments: Any) -> PlannedStep:
