@@ -37,6 +37,7 @@ RECONCILERS: Mapping[str, float] = {
     "uploads": 60,
     "screenshots": 300,
     "expired_keys": 300,
+    "namespace_cleans": 5,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

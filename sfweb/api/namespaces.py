@@ -8,10 +8,13 @@ from django.db.models import Q
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from sftasks import engine
+from sftasks.operations import namespace_clean
+from sftasks.reconcilers import namespace_cleans
 from sfweb.api.auth import IsCaller, IsSystem
-from sfweb.api.base import ApiView, Input, Nothing, Page, Text, page, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Page, Text, accepted, operation_summary, page, takes
 from sfweb.domain.callers import Caller
-from sfweb.domain.lookup import find_namespace
+from sfweb.domain.lookup import find_namespace, find_own_namespace
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.namespaces import add_trust, create_namespace, delete_namespace, remove_trust
 from sfweb.models import Key, Namespace, Trust
@@ -86,6 +89,26 @@ class NamespaceDetail(ApiView):
         row = find_namespace(self.caller, namespace)
         delete_namespace(self.caller, row)
         return Response(namespace_views([row])[0])
+
+
+class CleanInput(Input):
+    """`confirm` is needed to empty the system namespace."""
+
+    confirm = Flag()
+
+
+class NamespaceClean(ApiView):
+    """Ours: empties the namespace; the answer is the operation that does so."""
+
+    scopes: ClassVar[Any] = {"POST": ("instance.delete", "network.delete", "artifact.delete")}
+
+    @takes(CleanInput)
+    def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
+        row = find_own_namespace(self.caller, namespace)
+        made = namespace_clean.request(self.caller, row, confirmed=wanted.get("confirm", False))
+        engine.after_commit(namespace_cleans.go_on, made.operation.pk)  # the first page at once, the rest by the clock
+        made.operation.refresh_from_db()
+        return accepted(request, made.operation, operation_summary(made.operation))
 
 
 class NewTrust(Input):

@@ -36,6 +36,7 @@ urlpatterns: list[URLPattern] = [
     path("auth/namespaces/<str:namespace>", ns.NamespaceDetail.as_view()),
     path("auth/namespaces/<str:namespace>/keys", keys.Keys.as_view()),
     path("auth/namespaces/<str:namespace>/keys/<str:key_name>", keys.KeyDetail.as_view()),
+    path("auth/namespaces/<str:namespace>/clean", ns.NamespaceClean.as_view()),
     path("auth/namespaces/<str:namespace>/limits", limits.Limits.as_view()),
     path("auth/namespaces/<str:namespace>/trust", ns.Trusts.as_view()),
     path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),

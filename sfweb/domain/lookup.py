@@ -53,6 +53,14 @@ def find_namespace(caller: Caller, name: str) -> Namespace:
     return row
 
 
+def find_own_namespace(caller: Caller, name: str) -> Namespace:
+    """As `find_namespace`, without those that only trust the caller."""
+    row = find_namespace(caller, name)
+    if not caller.is_system and caller.namespace_uuid != row.uuid:
+        raise NotFound(f"namespace not found: {name}")
+    return row
+
+
 def find_instance(caller: Caller, ref: str, namespace: str | None = None) -> Instance:
     return _owned(Instance, "instance", caller, ref, namespace)
 

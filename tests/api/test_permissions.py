@@ -57,6 +57,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{NS}/keys/<str:key_name>", "get"): ("trusted", None),
     (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s", "scopes": ["auth.write"]}),
     (f"{NS}/keys/<str:key_name>", "delete"): ("trusted", None),
+    (f"{NS}/clean", "post"): ("owner", None),
     (f"{NS}/limits", "get"): ("trusted", None),
     (f"{NS}/limits", "put"): ("system", {"instances": 3}),
     (f"{NS}/trust", "post"): ("trusted", {"external_namespace": "other"}),
@@ -179,6 +180,7 @@ for plural, who in {"instances": "owner", "networks": "owner", "artifacts": "tru
 ANSWERS: dict[tuple[str, str], int] = {
     ("auth", "post"): 401,  # the key is wrong
     (NS, "delete"): 400,  # it has instances
+    (f"{NS}/clean", "post"): 202,
     ("instances/<str:ref>", "patch"): 202,
     (f"{INST}/disks", "post"): 202,
     (f"{INST}/disks/<str:device>", "delete"): 409,  # the only disk
@@ -233,6 +235,7 @@ OTHER_SCOPES: dict[tuple[str, str], tuple[str, ...]] = {
     (f"{INST}/vdiconsolehelper", "get"): ("instance.console",),
     (f"{INST}/vdiconsoleproxy", "get"): ("instance.console",),
     (f"{INST}/agentoperations", "get"): ("agentoperation.read",),
+    (f"{NS}/clean", "post"): ("instance.delete", "network.delete", "artifact.delete"),
     (f"{NS}/trust", "post"): ("auth.trust",),
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("auth.trust",),
 }

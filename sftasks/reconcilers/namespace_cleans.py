@@ -1,0 +1,70 @@
+"""Brings the emptying of namespaces on: asks for the deletes of what is next, instances before networks before artifacts.
+
+Each delete is an operation of its own, asked for once; the emptying depends on it, so it goes on when the last one of its
+kind has ended, and ends itself when one could not be done (AR-15).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from sftasks import engine
+from sftasks.operation import Accepted
+from sftasks.operations import artifact_delete, instance_delete, namespace_clean, network_delete
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict, NotFound
+from sfweb.models import Operation, OperationDependency
+from sfweb.models.state import OperationState
+
+log = logging.getLogger(__name__)
+PAGE = 100
+DELETES: dict[str, Callable[[Caller, Any], Accepted]] = {
+    "instances": instance_delete.request,
+    "networks": network_delete.request,
+    "artifacts": artifact_delete.request,
+}
+
+
+def run() -> dict[str, int]:
+    waiting = Operation.objects.filter(kind="namespace_clean", state=OperationState.WAITING).order_by("created_at")
+    return {"asked": sum(go_on(pk) for pk in list(waiting.values_list("pk", flat=True)))}
+
+
+def go_on(clean: UUID) -> int:
+    """Ask for a page of the deletes that are next; how many."""
+    operation = Operation.objects.filter(pk=clean, state=OperationState.WAITING).first()
+    if operation is None:
+        return 0
+    phase = next((name for name in namespace_clean.PHASES if namespace_clean.remaining(operation, name).exists()), None)
+    return _ask(operation, phase) if phase else 0
+
+
+def _ask(operation: Operation, phase: str) -> int:
+    namespace, key = operation.params["by"]
+    caller = Caller(namespace=namespace, namespace_uuid=None, key_name=key, request_id=operation.request_id)
+    asked = set(
+        OperationDependency.objects.filter(operation=operation).values_list("needs__targets__target_uuid", flat=True)
+    )
+    rows = namespace_clean.remaining(operation, phase).exclude(pk__in=asked).select_related("namespace")
+    deletes = []
+    for row in rows.order_by("created_at")[:PAGE]:
+        try:
+            deletes.append(DELETES[phase](caller, row).operation)
+        except NotFound:
+            continue  # it has gone by itself
+        except Conflict as error:
+            log.info("not yet: %s", error, extra={"uuid": str(row.pk)})
+    if deletes:
+        _depend(operation.pk, deletes)
+    return len(deletes)
+
+
+@durable
+def _depend(clean: UUID, deletes: list[Operation]) -> None:
+    """Under the lock of the waiting operation; one that was cancelled meanwhile waits for nothing any more."""
+    operation = Operation.objects.select_for_update().get(pk=clean)
+    if operation.state == OperationState.WAITING:
+        engine.depend(operation, deletes)
+        engine.after_commit(engine.advance, clean)
