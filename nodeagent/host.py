@@ -82,7 +82,8 @@ class DomainState:
 @dataclass(frozen=True, kw_only=True)
 class DomainEvent:
     """A domain changed by itself or by a command; `cause` is one of started, paused, resumed, cut (by a command), guest
-    (the guest shut itself down), crashed (its process died or failed) and disk_error (paused, because a disk failed).
+    (the guest shut itself down), crashed (its process died or failed), disk_error (paused, because a disk failed) and agent
+    (the one inside it has come or gone).
     """
 
     instance: str

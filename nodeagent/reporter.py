@@ -27,7 +27,7 @@ from nodeagent.worker import report_bell, take_answer
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
-TOLD_AT_ONCE = ("guest", "crashed")
+TOLD_AT_ONCE = ("guest", "crashed", "disk_error", "agent")
 WHOLE_EVERY = 10
 """Facts are repeated with every tenth report, and whenever they changed."""
 

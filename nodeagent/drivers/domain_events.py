@@ -74,3 +74,13 @@ class Lifecycle:
             libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "crashed",
             libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "cut",
         }.get(detail, "")
+
+
+class AgentLifecycle:
+    """Tells that the agent inside a guest has come or gone."""
+
+    def __init__(self, events: "queue.SimpleQueue[DomainEvent]") -> None:
+        self._events = events
+
+    def __call__(self, connection: Any, domain: Any, state: int, reason: int, opaque: Any) -> None:
+        self._events.put(DomainEvent(instance=domain.UUIDString(), cause="agent"))

@@ -20,7 +20,7 @@ import libvirt_qemu
 
 from nodeagent.drivers import domain_xml
 from nodeagent.drivers.deadline import Deadlines
-from nodeagent.drivers.domain_events import Lifecycle, start_event_loop
+from nodeagent.drivers.domain_events import AgentLifecycle, Lifecycle, start_event_loop
 from nodeagent.host import DomainEvent, DomainState, Refused, Retry
 from nodeagent.specs import Power
 
@@ -57,7 +57,7 @@ class Domains:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._watching = False
-        self._callback: int | None = None
+        self._callbacks: list[int] = []
         self._deadlines = Deadlines("domain.stuck")
         self.events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
 
@@ -265,9 +265,11 @@ class Domains:
         with contextlib.suppress(libvirt.libvirtError):
             connection.setKeepAlive(5, 3)
         if self._watching:
-            self._callback = connection.domainEventRegisterAny(
-                None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, Lifecycle(self.events), None
-            )
+            for event, listener in (
+                (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, Lifecycle(self.events)),
+                (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, AgentLifecycle(self.events)),
+            ):
+                self._callbacks.append(connection.domainEventRegisterAny(None, event, listener, None))
         return connection
 
     def _register(self) -> None:
@@ -276,10 +278,10 @@ class Domains:
 
     def _drop(self) -> None:
         """Let go of the connection; a callback left behind would keep it open for ever."""
-        connection, callback = self._connection, self._callback
-        self._connection = self._callback = None
-        with contextlib.suppress(libvirt.libvirtError):
-            if callback is not None:
+        connection, callbacks = self._connection, self._callbacks
+        self._connection, self._callbacks = None, []
+        for callback in callbacks:
+            with contextlib.suppress(libvirt.libvirtError):
                 connection.domainEventDeregisterAny(callback)
         with contextlib.suppress(libvirt.libvirtError):
             if connection is not None:

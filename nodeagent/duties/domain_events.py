@@ -1,8 +1,8 @@
 """What domains did by themselves since the last look (EN-13).
 
 A guest that shut itself down tells its owner's wish, as of the wish that the node had followed then: what the owner asked
-for since is newer and stands. One that crashed is shown by a fresh inventory in the same report, so
-that it is started again at once. One that a failing disk has paused stays as it is.
+for since is newer and stands. One that crashed is shown by a fresh inventory in the same report, so that it is started
+again at once. One that a failing disk has paused stays as it is. Where an agent has come or gone, the guests are asked.
 """
 
 import queue
@@ -26,6 +26,8 @@ def run(around: Surroundings) -> None:
         elif event.cause == "crashed":
             around.notice("status", "guest crashed", "instance", event.instance)
             around.findings.again.add("inventory")
+        elif event.cause == "agent":
+            around.findings.again.add("guest_agents")
 
 
 def _note_shutdown(around: Surroundings, event: DomainEvent) -> None:

@@ -133,6 +133,7 @@ def test_a_new_instance_boots(host: RealHost, digest: str, key: Path) -> None:
         )
         assert serial.run("cat /sys/block/vdc/size") == (0, f"{2**30 // 512}\n")
     assert heard(host, "started")
+    assert heard(host, "agent")
 
 
 def test_it_is_reached_over_its_network(key: Path) -> None:
