@@ -28,7 +28,13 @@ CAPABILITIES = {
         "blob-search-by-hash",
         "blob-single-checksum",
     ),
-    "cluster": ("cluster-operation-chain", "cluster-operations-by-target", "get-cluster-operations"),
+    "cluster": (
+        "cluster-cacert",
+        "cluster-operation-chain",
+        "cluster-operations-by-target",
+        "cluster-resources",
+        "get-cluster-operations",
+    ),
     "events": ("events-by-type",),
     "instances": ("get-instance-namespace", "hot-plug-interface", "instance-screenshot"),
     "interfaces": ("interface-metadata",),
@@ -41,7 +47,7 @@ CAPABILITIES = {
         "route-addresses",
     ),
     "screens": ("vdi-console-helper", "vdi-console-proxy"),
-    "nodes": ("node-get", "node-metadata"),
+    "nodes": ("node-get", "node-metadata", "node-process-metrics"),
 }
 
 

@@ -6,6 +6,7 @@ from sfweb.api import agent_operations as agents
 from sfweb.api import artifacts as art
 from sfweb.api import (
     blobs,
+    cluster,
     consoles,
     graphics,
     instances,
@@ -92,6 +93,11 @@ urlpatterns: list[URLPattern] = [
     path("blob_checksums/<str:algorithm>/<str:checksum>", blobs.BlobByChecksum.as_view()),
     path("nodes", nodes.Nodes.as_view()),
     path("nodes/<str:ref>", nodes.NodeDetail.as_view()),
+    path("nodes/<str:ref>/processmetrics", nodes.NodeCpuMetrics.as_view()),
+    path("admin/locks", cluster.Locks.as_view()),
+    path("admin/resources", cluster.Resources.as_view()),
+    path("admin/cacert", cluster.CaCertificate.as_view()),
+    path("admin/vditokenpubkey", cluster.ProxyTokenKey.as_view()),
     path("operations", operations.Operations.as_view()),
     path("operations/<str:ref>", operations.OperationDetail.as_view()),
     path("operations/<str:ref>/cancel", operations.OperationCancel.as_view()),

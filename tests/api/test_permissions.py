@@ -144,6 +144,11 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes", "get"): ("system", None),
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
+    ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
+    ("admin/locks", "get"): ("system", None),
+    ("admin/resources", "get"): ("system", None),
+    ("admin/cacert", "get"): ("anyone", None),
+    ("admin/vditokenpubkey", "get"): ("anyone", None),
     ("operations", "get"): ("anyone", None),
     (OPER, "get"): ("owner", None),
     (OPER, "delete"): ("owner", None),
@@ -194,6 +199,8 @@ ANSWERS: dict[tuple[str, str], int] = {
     (f"{ART}/share", "post"): 403,  # not in system
     (f"{ART}/unshare", "post"): 403,
     ("nodes/<str:ref>", "delete"): 409,  # it has instances
+    ("admin/cacert", "get"): 404,  # none is configured
+    ("admin/vditokenpubkey", "get"): 404,
     (OPER, "delete"): 202,
     (f"{OPER}/cancel", "post"): 202,
     ("screens/<str:ticket>", "get"): 401,  # there is no such ticket
