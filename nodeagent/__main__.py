@@ -51,7 +51,10 @@ def become(user: str) -> None:
 
 
 def _run(role: str, config: Config) -> None:
+    from nodeagent.drivers import cpu_time
+
     identity = read_identity(config)
+    cpu_time.note(config, role)
     if role == "serve":
         from nodeagent.byte_server import run as serve
 

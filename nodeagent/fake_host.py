@@ -77,6 +77,9 @@ class FakeHost(FakeFiles):
     def forget_attempt(self, token: str, object_key: str) -> None:
         """Nothing here is ever half made."""
 
+    def cpu_fractions(self) -> dict[str, float]:
+        return {"report": 0.01, "work": 0.02}
+
     def trim_console_logs(self) -> int:
         return 0
 

@@ -281,6 +281,9 @@ class Machine(Host, Protocol):
     def trim_console_logs(self) -> int:
         """Hold every console log to its limit (SE-10); how many had grown past it."""
 
+    def cpu_fractions(self) -> Mapping[str, float]:
+        """Share of one CPU that each of the node's own programs took since the last call."""
+
     def verify_blobs(self, budget: int) -> list[BlobCheck]:
         """Read on through the blobs for `budget` bytes at most; those whose end was reached."""
 

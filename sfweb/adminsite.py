@@ -12,6 +12,7 @@ class SteadyfistSite(AdminSite):
     site_header = site_title = "Steadyfist"
     index_title = f"Zone {settings.ZONE}"
     site_url = "/docs/"
+    final_catch_all_view = False  # the API has addresses of its own under /admin/
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """One login page for all of the product; who is signed in without being staff is told so."""

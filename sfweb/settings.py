@@ -162,6 +162,8 @@ CLEANER_DELAY_SECONDS = float(os.environ.get("CLEANER_DELAY_SECONDS", "3600")) *
 NODE_SILENT_SECONDS = 60 * TIME_SCALE
 NODE_MISSING_SECONDS = 120 * TIME_SCALE
 CARRIER_LEASE_SECONDS = 60 * TIME_SCALE
+NODE_RESOURCES_SECONDS = 300 * TIME_SCALE
+"""How often an event tells what a node has."""
 REPORT_IDLE_SECONDS = 30 * TIME_SCALE
 REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
@@ -196,6 +198,8 @@ BLOB_COPIES = int(os.environ.get("BLOB_COPIES", "2"))
 """On how many nodes each blob is kept; fewer where there are fewer nodes."""
 BLOB_UNUSED_SECONDS = float(os.environ.get("BLOB_UNUSED_SECONDS", "3600")) * TIME_SCALE
 """How old a blob is before it counts as unused because nothing refers to it."""
+CACERT_FILE = os.environ.get("CACERT_FILE", "")
+"""PEM of the authority that signed the API's certificate, for clients to trust; empty: there is none of our own."""
 FLOWER_URL = os.environ.get("FLOWER_URL", "")
 
 CONSOLE_BIND = os.environ.get("CONSOLE_BIND", "127.0.0.1:13002")

@@ -14,6 +14,7 @@ from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, firm
 from nodeagent.drivers.acceleration import find as find_acceleration
 from nodeagent.drivers.blob_checks import BlobChecks
 from nodeagent.drivers.blobs import Blobs
+from nodeagent.drivers.cpu_time import CpuMeter
 from nodeagent.drivers.devices import Devices
 from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
@@ -97,6 +98,7 @@ class RealHost:
 
     def __init__(self, config: Config, net: Net, acceleration: str = "") -> None:
         self._config = config
+        self._cpu = CpuMeter(config)
         self._net = net
         self._given_acceleration = acceleration
         self._layout = Layout(config.state)
@@ -136,6 +138,9 @@ class RealHost:
         kind, _, identity = object_key.partition(":")
         if kind == "instance":
             self._snapshots.thaw_forgotten(identity)
+
+    def cpu_fractions(self) -> dict[str, float]:
+        return self._cpu.fractions()
 
     def trim_console_logs(self) -> int:
         """Hold every console log to its limit (SE-10); how many had grown past it."""

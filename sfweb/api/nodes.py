@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from sftasks.operations import node_delete
 from sfweb.api.base import Nothing, Page, SystemView, page, seconds, started, takes
+from sfweb.domain.cluster_resources import cpu_metrics
 from sfweb.domain.lookup import find_node
 from sfweb.domain.metadata import metadata_of
 from sfweb.errors import NotFound
@@ -70,3 +71,11 @@ class NodeDetail(SystemView):
             raise NotFound(f"node not found: {ref}")
         gone = node_delete.request(self.caller, row)
         return started(request, gone.operation, node_views([find_node(str(row.uuid))])[0])
+
+
+class NodeCpuMetrics(SystemView):
+    """Shares of one CPU, as the node last said; empty until it has said so."""
+
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(cpu_metrics(find_node(ref).facts))

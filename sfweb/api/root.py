@@ -29,8 +29,10 @@ CAPABILITIES = {
         "blob-single-checksum",
     ),
     "cluster": (
+        "cluster-cacert",
         "cluster-operation-chain",
         "cluster-operations-by-target",
+        "cluster-resources",
         "get-cluster-operations",
         "object-pending-operations",
     ),
@@ -52,7 +54,7 @@ CAPABILITIES = {
         "route-addresses",
     ),
     "screens": ("vdi-console-helper", "vdi-console-proxy"),
-    "nodes": ("node-get", "node-metadata"),
+    "nodes": ("node-get", "node-metadata", "node-process-metrics"),
 }
 
 

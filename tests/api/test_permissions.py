@@ -146,6 +146,11 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes", "get"): ("system", None),
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
+    ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
+    ("admin/locks", "get"): ("system", None),
+    ("admin/resources", "get"): ("system", None),
+    ("admin/cacert", "get"): ("anyone", None),
+    ("admin/vditokenpubkey", "get"): ("anyone", None),
     ("operations", "get"): ("anyone", None),
     (OPER, "get"): ("owner", None),
     (OPER, "delete"): ("owner", None),
@@ -202,6 +207,8 @@ ANSWERS: dict[tuple[str, str], int] = {
     ("imports", "post"): 400,  # the image is no exported instance
     ("snapshots/<str:ref>/export", "get"): 409,  # of an instance whose settings nobody has kept
     ("nodes/<str:ref>", "delete"): 409,  # it has instances
+    ("admin/cacert", "get"): 404,  # none is configured
+    ("admin/vditokenpubkey", "get"): 404,
     (OPER, "delete"): 202,
     ("clusteroperations/<str:op_type>/<str:ref>", "delete"): 202,
     (f"{OPER}/cancel", "post"): 202,
