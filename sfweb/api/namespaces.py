@@ -9,7 +9,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sfweb.api.auth import IsCaller, IsSystem
-from sfweb.api.base import ApiView, Input, Nothing, Page, Text, page, takes
+from sfweb.api.base import ApiView, Input, Nothing, Page, Text, takes
+from sfweb.api.filters import NamespaceFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain.callers import Caller
 from sfweb.domain.keys import living_keys, make_key, put_key, remove_key
 from sfweb.domain.lookup import find_namespace
@@ -54,6 +56,10 @@ def visible_namespaces(caller: Caller) -> Any:
     return rows.filter(Q(uuid=caller.namespace_uuid) | Q(trusts__trusted_id=caller.namespace_uuid)).distinct()
 
 
+class ListInput(Filtered):
+    filters = NamespaceFilter
+
+
 class NewNamespace(Input):
     namespace = Text(required=True)
     key_name = Text()
@@ -64,9 +70,9 @@ class Namespaces(ApiView):
     def get_permissions(self) -> list[Any]:
         return [IsSystem()] if self.request.method == "POST" else [IsCaller()]
 
-    @takes(Page)
+    @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        return Response(namespace_views(page(visible_namespaces(self.caller), wanted)))
+        return listed(request, visible_namespaces(self.caller), wanted, namespace_views, NamespaceFilter)
 
     @takes(NewNamespace, creates=True)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
@@ -97,10 +103,10 @@ class KeyInput(Input):
 class Keys(ApiView):
     """Names only: no answer ever contains a secret, but for one that the cluster made, once."""
 
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         keys = living_keys(find_namespace(self.caller, namespace))
-        return Response(list(keys.order_by("name").values_list("name", flat=True)))
+        return listed(request, keys.order_by("name").values_list("name", flat=True), wanted, list)
 
     @takes(KeyInput, creates=True)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
