@@ -9,7 +9,8 @@ from rest_framework.response import Response
 
 from sftasks import attachment, engine
 from sftasks.operations import guest_execute, guest_get, guest_put
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, page, seconds, started, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, seconds, started, takes
+from sfweb.api.lists import listed
 from sfweb.domain import agent_operations
 from sfweb.domain.agent_operations import check_path, deadline_seconds, patience_seconds
 from sfweb.domain.lookup import find_blob, find_instance
@@ -120,7 +121,7 @@ class InstanceAgentOperations(ApiView):
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         rows = with_attempts(AgentOperation.objects.filter(instance=find_instance(self.caller, ref)))
         rows = rows.exclude(state=AgentOperationState.DELETED) if wanted.get("all") else rows.filter(state=OPEN)
-        return Response(agent_operation_views(page(rows.order_by("created_at", "uuid"), wanted)))
+        return listed(request, rows.order_by("created_at", "uuid"), wanted, agent_operation_views)
 
 
 class AgentOperationDetail(ApiView):

@@ -3,6 +3,7 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -11,8 +12,10 @@ from rest_framework.response import Response
 from rest_framework.serializers import ChoiceField
 
 from sftasks.operations import artifact_delete, artifact_fetch, artifact_publish, artifact_trim
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, page, started, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, started, takes
 from sfweb.api.blobs import Uses, blob_views
+from sfweb.api.filters import ArtifactFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.artifact_rules import (
     grant,
@@ -89,10 +92,11 @@ def shown(ref: uuid.UUID, caller: Caller = CLUSTER) -> dict[str, Any]:
     return artifact_views(caller, [row])[0] | pointers("artifact", ref)
 
 
-class ListInput(Page):
+class ListInput(Filtered):
     """`node` is a node's name or uuid: only artifacts of which it holds a blob."""
 
-    node = Text()
+    filters = ArtifactFilter
+    node = Text(max_length=64)
 
 
 class NewArtifactInput(Input):
@@ -104,7 +108,7 @@ class NewArtifactInput(Input):
 
 class DeleteAllInput(Input):
     confirm = Flag()
-    namespace = Text()
+    namespace = Text(max_length=64)
 
 
 class Artifacts(ApiView):
@@ -114,7 +118,8 @@ class Artifacts(ApiView):
         if "node" in wanted:
             holder = find_node(wanted["node"])
             rows = rows.filter(versions__blob__locations__node=holder).distinct()
-        return Response(artifact_views(self.caller, page(rows.order_by("created_at", "uuid"), wanted)))
+        views = partial(artifact_views, self.caller)
+        return listed(request, rows.order_by("created_at", "uuid"), wanted, views, ArtifactFilter)
 
     @takes(NewArtifactInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
@@ -163,17 +168,21 @@ class ArtifactDetail(ApiView):
         return started(request, gone.operation, shown(row.uuid, self.caller))
 
 
+def version_views(rows: Sequence[ArtifactVersion]) -> list[dict[str, Any]]:
+    """The blobs of versions, each with its number. `rows` come with blob selected."""
+    views = blob_views([row.blob for row in rows])
+    return [view | {"index": row.index} for row, view in zip(rows, views, strict=True)]
+
+
 class VersionsInput(Input):
     max_versions = Number(required=True, min_value=1, max_value=MOST_VERSIONS)
 
 
 class ArtifactVersions(ApiView):
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         versions = ArtifactVersion.objects.filter(artifact=find_artifact(self.caller, ref), blob__state=State.CREATED)
-        found = list(versions.select_related("blob").order_by("index"))
-        views = blob_views([version.blob for version in found])
-        return Response([view | {"index": version.index} for version, view in zip(found, views, strict=True)])
+        return listed(request, versions.select_related("blob").order_by("index"), wanted, version_views)
 
     @takes(VersionsInput)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

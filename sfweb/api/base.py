@@ -24,6 +24,8 @@ from sfweb.models import Operation
 from sfweb.models.state import OperationState
 
 MAX_NUMBER = 2**31 - 1
+MOST_ROWS = 10_000
+"""No list is longer than this, whether it was asked for a page or for all."""
 SHOWN_STATES = {
     OperationState.WAITING: "queued",
     OperationState.RUNNING: "executing",
@@ -82,6 +84,9 @@ class FreeObject(serializers.JSONField):
 class Input(serializers.Serializer):
     """What one request may say."""
 
+    is_closed = True
+    """For the OpenAPI document: what is not named is refused."""
+
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, Mapping):
             raise serializers.ValidationError("an object is needed")
@@ -96,16 +101,16 @@ class Nothing(Input):
 
 
 class Page(Input):
-    """Part of a list; without `limit` all of it, as the public client expects."""
+    """Part of a list; without `limit` all of it, up to MOST_ROWS, as the public client expects."""
 
-    limit = Number(min_value=1)
+    limit = Number(min_value=1, max_value=MOST_ROWS)
     offset = Number()
 
 
 class InNamespace(Input):
     """`namespace` scopes what the address names."""
 
-    namespace = Text()
+    namespace = Text(max_length=64)
 
 
 def takes(
@@ -134,6 +139,7 @@ def takes(
             return once(request, given, answer, again if shown else None) if creates else answer()
 
         checked.input_class = input_class  # type: ignore[attr-defined]
+        checked.creates = creates  # type: ignore[attr-defined]
         return checked
 
     return decorate
@@ -170,9 +176,9 @@ class SystemView(ApiView):
 
 
 def page(rows: QuerySet[Any], wanted: Mapping[str, Any]) -> list[Any]:
-    """The rows of the page that was asked for."""
-    first, limit = wanted.get("offset", 0), wanted.get("limit", MAX_NUMBER)
-    return list(rows[first : first + limit]) if first or "limit" in wanted else list(rows)
+    """The rows of the page that was asked for; never more than MOST_ROWS and one, which shows that there is more (AQ-5)."""
+    first, limit = wanted.get("offset", 0), min(wanted.get("limit", MOST_ROWS), MOST_ROWS + 1)
+    return list(rows[first : first + limit])
 
 
 def address(request: Request, path: str) -> str:

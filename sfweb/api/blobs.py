@@ -9,7 +9,9 @@ from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sfweb.api.base import ApiView, Input, Nothing, Number, Page, SystemView, Text, page, seconds, takes
+from sfweb.api.base import ApiView, Input, Nothing, Number, SystemView, Text, seconds, takes
+from sfweb.api.filters import BlobFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain.blob_copies import FAILED, LENGTHS, wanted_copies
 from sfweb.domain.lookup import find_blob, find_node, readable_blobs
 from sfweb.domain.metadata import metadata_of
@@ -107,19 +109,22 @@ def _format(row: Blob) -> dict[str, Any]:
     return shown
 
 
-class ListInput(Page):
+class ListInput(Filtered):
     """`node` is a node's name or uuid: only blobs that it holds."""
 
-    node = Text()
+    filters = BlobFilter
+    node = Text(max_length=64)
 
 
 class Blobs(SystemView):
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = Blob.objects.exclude(state=State.DELETED).order_by("created_at", "uuid")
+        rows = Blob.objects.order_by("created_at", "uuid")
+        if "state" not in wanted:
+            rows = rows.exclude(state=State.DELETED)
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
-        return Response(blob_views(page(rows, wanted)))
+        return listed(request, rows, wanted, blob_views, BlobFilter)
 
 
 class BlobDetail(ApiView):

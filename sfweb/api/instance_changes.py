@@ -7,10 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks.operations import disk_attach, disk_detach, interface_plug
-from sfweb.api.base import ApiView, Input, Nothing, Number, Text, accepted, started, takes
+from sfweb.api.base import ApiView, Input, Nothing, Number, Page, Text, accepted, started, takes
 from sfweb.api.instance_inputs import CardInput, DiskInput
 from sfweb.api.instance_views import block_device
 from sfweb.api.interfaces import interface_views
+from sfweb.api.lists import listed
 from sfweb.domain.instance_rules import new_disk, new_interface
 from sfweb.domain.lookup import find_instance
 from sfweb.models import Disk, Interface
@@ -45,10 +46,10 @@ def shown_disk(ref: Any) -> dict[str, Any] | None:
 
 
 class InstanceInterfaces(ApiView):
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
-        rows = Interface.objects.filter(instance=find_instance(self.caller, ref))
-        return Response(interface_views(list(rows.exclude(state=State.DELETED).order_by("order"))))
+        rows = Interface.objects.filter(instance=find_instance(self.caller, ref)).exclude(state=State.DELETED)
+        return listed(request, rows.order_by("order", "uuid"), wanted, interface_views)
 
     @takes(PlugInput, creates=True, shown=shown_interface)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

@@ -17,16 +17,16 @@ from sfweb.api.base import (
     Input,
     Nothing,
     Number,
-    Page,
     Text,
     accepted,
-    page,
     started,
     takes,
 )
+from sfweb.api.filters import InstanceFilter
 from sfweb.api.instance_changes import ChangeInput
 from sfweb.api.instance_inputs import CardInput, DiskInput
 from sfweb.api.instance_views import instance_views
+from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.instance_rules import instance_change, new_instance
@@ -38,9 +38,10 @@ from sfweb.models.state import State
 GOING = (State.DELETE_WAIT, State.DELETED)
 
 
-class ListInput(Page):
-    """`all` shows deleted ones too, for as long as their rows are kept."""
+class ListInput(Filtered):
+    """`all` shows deleted ones too, for as long as their rows are kept; so does a `state` that asks for them."""
 
+    filters = InstanceFilter
     all = Flag()
 
 
@@ -73,7 +74,7 @@ class DeleteAllInput(Input):
     """`confirm` is the word that shows that everything is meant."""
 
     confirm = Flag()
-    namespace = Text()
+    namespace = Text(max_length=64)
 
 
 def shown(ref: uuid.UUID) -> dict[str, Any]:
@@ -88,9 +89,9 @@ class Instances(ApiView):
         rows = Instance.objects.select_related("namespace", "node").order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
-        if not wanted.get("all"):
+        if not wanted.get("all") and "state" not in wanted:
             rows = rows.exclude(state=State.DELETED)
-        return Response(instance_views(page(rows, wanted)))
+        return listed(request, rows, wanted, instance_views, InstanceFilter)
 
     @takes(NewInstanceInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

@@ -6,7 +6,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ListField
 
-from sfweb.api.base import ApiView, Input, Nothing, Number, Text, seconds, takes
+from sfweb.api.base import ApiView, Input, Nothing, Number, Page, Text, seconds, takes
+from sfweb.api.lists import listed
 from sfweb.domain.keys import Terms, find_key, living_keys, make_key, put_key, remove_key
 from sfweb.domain.lookup import find_namespace
 from sfweb.domain.scopes import check_scopes
@@ -58,10 +59,10 @@ def key_view(namespace: str, row: Key) -> dict[str, Any]:
 class Keys(ApiView):
     """The list is of names only, as the public client expects."""
 
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
-        keys = living_keys(find_namespace(self.caller, namespace))
-        return Response(list(keys.order_by("name").values_list("name", flat=True)))
+        keys = living_keys(find_namespace(self.caller, namespace)).order_by("name", "pk")
+        return listed(request, keys.values_list("name", flat=True), wanted, list)
 
     @takes(KeyInput, creates=True)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:

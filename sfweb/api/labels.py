@@ -1,5 +1,6 @@
 """Labels: names that a namespace gives to versions of images; and the names of well-known images."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -8,17 +9,19 @@ from rest_framework.response import Response
 
 from sftasks.operations import artifact_delete, artifact_publish
 from sfweb.api.artifacts import LISTED, MOST_VERSIONS, artifact_views, shown
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, page, started, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Text, started, takes
+from sfweb.api.filters import LabelFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain import catalogue
 from sfweb.domain.artifact_rules import find_label, new_label
 from sfweb.domain.lookup import visible_artifacts
 from sfweb.models import ArtifactKind
 
 
-class ListInput(Page):
+class ListInput(Filtered):
     """`namespace`: only the labels of that one."""
 
-    namespace = Text()
+    filters = LabelFilter
 
 
 class Labels(ApiView):
@@ -26,9 +29,8 @@ class Labels(ApiView):
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         rows = visible_artifacts(self.caller).select_related("namespace")
         rows = rows.filter(kind=ArtifactKind.LABEL, state__in=LISTED)
-        if "namespace" in wanted:
-            rows = rows.filter(namespace__name=wanted["namespace"])
-        return Response(artifact_views(self.caller, page(rows.order_by("namespace__name", "name", "uuid"), wanted)))
+        views = partial(artifact_views, self.caller)
+        return listed(request, rows.order_by("namespace__name", "name", "uuid"), wanted, views, LabelFilter)
 
 
 class LabelInput(Input):

@@ -12,7 +12,9 @@ from sftasks import engine
 from sftasks.operations import namespace_clean
 from sftasks.reconcilers import namespace_cleans
 from sfweb.api.auth import IsCaller, IsSystem
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Page, Text, accepted, operation_summary, page, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Text, accepted, operation_summary, takes
+from sfweb.api.filters import NamespaceFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_own_namespace
 from sfweb.domain.metadata import metadata_of
@@ -56,6 +58,10 @@ def visible_namespaces(caller: Caller) -> Any:
     return rows.filter(Q(uuid=caller.namespace_uuid) | Q(trusts__trusted_id=caller.namespace_uuid)).distinct()
 
 
+class ListInput(Filtered):
+    filters = NamespaceFilter
+
+
 class NewNamespace(Input):
     namespace = Text(required=True)
     key_name = Text()
@@ -66,9 +72,9 @@ class Namespaces(ApiView):
     def get_permissions(self) -> list[Any]:
         return [IsSystem()] if self.request.method == "POST" else [IsCaller()]
 
-    @takes(Page)
+    @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        return Response(namespace_views(page(visible_namespaces(self.caller), wanted)))
+        return listed(request, visible_namespaces(self.caller), wanted, namespace_views, NamespaceFilter)
 
     @takes(NewNamespace, creates=True)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

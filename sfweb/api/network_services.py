@@ -39,7 +39,7 @@ class NetworkRoute(ApiView):
 
 
 class NameInput(Input):
-    name = Text(required=True)
+    name = Text(required=True, max_length=255)
 
 
 class EntryInput(NameInput):

@@ -15,15 +15,15 @@ from sfweb.api.base import (
     Flag,
     InNamespace,
     Input,
-    Nothing,
     Page,
     Text,
     operation_handle,
-    page,
     started,
     takes,
 )
+from sfweb.api.filters import AddressFilter, NetworkFilter
 from sfweb.api.interfaces import interface_views
+from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.lookup import find_network
@@ -37,9 +37,10 @@ from sfweb.models.state import State
 GOING = (State.DELETE_WAIT, State.DELETED)
 
 
-class ListInput(Page):
-    """`all` shows deleted ones too, for as long as their rows are kept."""
+class ListInput(Filtered):
+    """`all` shows deleted ones too, for as long as their rows are kept; so does a `state` that asks for them."""
 
+    filters = NetworkFilter
     all = Flag()
 
 
@@ -66,7 +67,7 @@ class DeleteAllInput(Input):
     """With `clean_wait` a network in use goes when its last interface has; without, it is a reason to refuse (NW-8)."""
 
     confirm = Flag()
-    namespace = Text()
+    namespace = Text(max_length=64)
     clean_wait = Flag()
 
 
@@ -106,9 +107,9 @@ class Networks(ApiView):
         rows = Network.objects.select_related("namespace").order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid).exclude(pk=FLOATING)
-        if not wanted.get("all"):
+        if not wanted.get("all") and "state" not in wanted:
             rows = rows.exclude(state=State.DELETED)
-        return Response(network_views(page(rows, wanted)))
+        return listed(request, rows, wanted, network_views, NetworkFilter)
 
     @takes(NewNetworkInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
@@ -157,17 +158,21 @@ class NetworkDetail(ApiView):
 
 
 class NetworkInterfaces(ApiView):
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         rows = Interface.objects.filter(network=find_network(self.caller, ref)).exclude(state=State.DELETED)
-        return Response(interface_views(list(rows.order_by("created_at", "uuid"))))
+        return listed(request, rows.order_by("created_at", "uuid"), wanted, interface_views)
+
+
+class AddressInput(Filtered):
+    filters = AddressFilter
 
 
 class NetworkAddresses(ApiView):
-    @takes(Page)
+    @takes(AddressInput)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         rows = Address.objects.filter(network=find_network(self.caller, ref)).order_by("value")
-        return Response(address_views(page(rows, wanted)))
+        return listed(request, rows, wanted, address_views, AddressFilter)
 
 
 def address_views(rows: Sequence[Address]) -> list[dict[str, Any]]:

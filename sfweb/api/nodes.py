@@ -7,7 +7,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks.operations import node_delete
-from sfweb.api.base import Nothing, Page, SystemView, page, seconds, started, takes
+from sfweb.api.base import Nothing, SystemView, seconds, started, takes
+from sfweb.api.filters import NodeFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain.cluster_resources import cpu_metrics
 from sfweb.domain.lookup import find_node
 from sfweb.domain.metadata import metadata_of
@@ -52,11 +54,17 @@ def _capacity(row: Node) -> dict[str, int] | None:
     return {name: getattr(capacity, name) for name in names}
 
 
+class ListInput(Filtered):
+    filters = NodeFilter
+
+
 class Nodes(SystemView):
-    @takes(Page)
+    @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = Node.objects.select_related("capacity").exclude(state=State.DELETED).order_by("name")
-        return Response(node_views(page(rows, wanted)))
+        rows = Node.objects.select_related("capacity").order_by("name")
+        if "state" not in wanted:
+            rows = rows.exclude(state=State.DELETED)
+        return listed(request, rows, wanted, node_views, NodeFilter)
 
 
 class NodeDetail(SystemView):

@@ -101,11 +101,11 @@ def _target(kind: str | None, ref: str | None, parameter: str) -> dict[str, Any]
 class OperationsInput(Input):
     """`before` is the uuid of an operation: the page that follows it, going back in time."""
 
-    state = Text()
-    kind = Text()
-    namespace = Text()
-    target_type = Text()
-    target_uuid = Text()
+    state = Text(max_length=12)
+    kind = Text(max_length=40)
+    namespace = Text(max_length=64)
+    target_type = Text(max_length=16)
+    target_uuid = Text(max_length=36)
     limit = Number(min_value=1, max_value=MAX_PAGE)
     before = UUIDField(required=False)
 
@@ -196,8 +196,8 @@ def cluster_views(rows: Sequence[Operation]) -> list[dict[str, Any]]:
 
 
 class ByTargetInput(Input):
-    target_object_type = Text()
-    target_uuid = Text()
+    target_object_type = Text(max_length=16)
+    target_uuid = Text(max_length=36)
     limit = Number(min_value=1, max_value=MAX_PAGE)
     before = UUIDField(required=False)
 

@@ -3,6 +3,7 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rest_framework.request import Request
@@ -10,8 +11,10 @@ from rest_framework.response import Response
 
 from sftasks.operations import instance_revert, instance_snapshot, snapshot_delete
 from sfweb.api.artifacts import artifact_views
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, address, page, seconds, started, takes
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, address, seconds, started, takes
 from sfweb.api.blobs import blob_views
+from sfweb.api.filters import SnapshotFilter
+from sfweb.api.lists import Filtered, listed
 from sfweb.domain import snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_instance
@@ -64,12 +67,13 @@ def entry_views(caller: Caller, versions: Sequence[ArtifactVersion]) -> list[dic
 
 
 class InstanceSnapshots(ApiView):
-    @takes(Nothing)
+    @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         instance = find_instance(self.caller, ref)
         versions = ArtifactVersion.objects.filter(snapshot_set__instance_uuid=instance.uuid)
         versions = versions.exclude(artifact__state=State.DELETED).select_related("artifact__namespace", "blob")
-        return Response(entry_views(self.caller, list(versions.order_by("created_at", "device"))))
+        rows = versions.order_by("created_at", "device", "pk")
+        return listed(request, rows, wanted, partial(entry_views, self.caller))
 
     @takes(SnapshotInput, creates=True, shown=captured)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
@@ -134,10 +138,11 @@ def set_views(rows: Sequence[SnapshotSet]) -> list[dict[str, Any]]:
     ]
 
 
-class ListInput(Page):
+class ListInput(Filtered):
     """`instance` is a uuid, or the name of an instance that is there."""
 
-    instance = Text()
+    filters = SnapshotFilter
+    instance = Text(max_length=64)
 
 
 class SnapshotSets(ApiView):
@@ -145,12 +150,14 @@ class SnapshotSets(ApiView):
 
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = SnapshotSet.objects.select_related("namespace").exclude(state=State.DELETED)
+        rows = SnapshotSet.objects.select_related("namespace")
+        if "state" not in wanted:
+            rows = rows.exclude(state=State.DELETED)
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
         if "instance" in wanted:
             rows = rows.filter(instance_uuid=find_instance(self.caller, wanted["instance"]).uuid)
-        return Response(set_views(page(rows.order_by("created_at", "uuid"), wanted)))
+        return listed(request, rows.order_by("created_at", "uuid"), wanted, set_views, SnapshotFilter)
 
 
 class SnapshotSetDetail(ApiView):

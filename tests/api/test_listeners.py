@@ -71,7 +71,7 @@ def test_by_8_hc_5_both_processes_serve_their_own_addresses(transactional_db: No
         wait_until_ready(api, logs[0])
         wait_until_ready(internal, logs[1])
         seen: list[Any] = [
-            requests.get(f"{address}{path}", timeout=5).status_code
+            requests.get(f"{address}{path}", timeout=30).status_code
             for address in (api, internal)
             for path in ("/", "/instances", "/internal/report", "/admin/login/?next=/", "/livez")
         ]

@@ -41,6 +41,7 @@ from sfweb.models import (
 )
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OperationState, State
+from tests.api.described import contradiction
 from tests.api.fake_bytes import KEY
 
 SHA512 = "ab" * 64
@@ -71,7 +72,7 @@ def _client() -> Client:
 
 @dataclass(frozen=True)
 class Person:
-    """Speaks JSON on every verb, as the public client does."""
+    """Speaks JSON on every verb, as the public client does, and believes no answer that the document does not describe."""
 
     token: str | None = None
 
@@ -81,7 +82,9 @@ class Person:
         sent |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
         client = _client()
         client.cookies.clear()
-        return client.generic(method, path, data, "application/json", **sent)
+        answer = client.generic(method, path, data, "application/json", **sent)
+        assert not (wrong := contradiction(method, path, answer)), wrong
+        return answer
 
     def get(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
         return self.ask("GET", path, body, **headers)

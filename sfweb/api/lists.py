@@ -1,0 +1,73 @@
+"""Lists: filtered, ordered and cut in SQL, and each says whether there is more (AQ-4, AQ-5, SQ-2).
+
+A list is whole without `limit`, as the public client expects, up to MOST_ROWS. What lies behind the cut is named by
+`Link: <…>; rel="next"`; without that header there is nothing more. A filter that is left out does not filter (SQ-3).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from django.db.models import QuerySet
+from django_filters import CharFilter, ChoiceFilter, FilterSet, NumberFilter
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from sfweb.api.base import MOST_ROWS, Page, Text, address, page
+
+LATEST = 253402300799
+"""The last second of the year 9999: what a moment of the database can be."""
+
+
+class Moment(serializers.FloatField):
+    """Seconds since 1970."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, min_value=0, max_value=LATEST, **kwargs)
+
+
+class Filtered(Page):
+    """A page whose filters, and the orders that it can have, are those of a django-filter set, declared once."""
+
+    filters: ClassVar[type[FilterSet]]
+
+    def get_fields(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_fields()
+        return found | {name: _field(one) for name, one in self.filters.base_filters.items()}
+
+
+def _field(one: Any) -> serializers.Field[Any, Any, Any, Any]:
+    """How what is said for one filter is checked."""
+    if isinstance(one, ChoiceFilter):  # orders too
+        return serializers.ChoiceField(choices=one.extra["choices"], required=False)
+    if isinstance(one, NumberFilter):
+        return Moment()
+    assert isinstance(one, CharFilter)
+    return Text(max_length=255)
+
+
+def filtered(rows: QuerySet[Any], wanted: Mapping[str, Any], filters: type[FilterSet]) -> QuerySet[Any]:
+    """Rows that fit what is wanted; where an order is asked for, in that, and by uuid among equals."""
+    said = {name: value for name, value in wanted.items() if name in filters.base_filters}
+    found: QuerySet[Any] = filters(said, queryset=rows).qs
+    return found.order_by(*found.query.order_by, "pk") if "order" in said else found
+
+
+def listed(
+    request: Request,
+    rows: QuerySet[Any],
+    wanted: Mapping[str, Any],
+    views: Callable[[list[Any]], list[Any]],
+    filters: type[FilterSet] | None = None,
+) -> Response:
+    """The page that was asked for, by the same number of queries at any length. `rows` come in a whole order."""
+    if filters is not None:
+        rows = filtered(rows, wanted, filters)
+    limit = wanted.get("limit", MOST_ROWS)
+    found = page(rows, {**wanted, "limit": limit + 1})
+    response = Response(views(found[:limit]))
+    if len(found) > limit:
+        following = urlencode({**wanted, "limit": limit, "offset": wanted.get("offset", 0) + limit})
+        response["Link"] = f'<{address(request, f"{request.path}?{following}")}>; rel="next"'
+    return response
