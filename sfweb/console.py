@@ -17,7 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402  (settings exist once Django is set up)
-from django.db import DatabaseError, close_old_connections  # noqa: E402
+from django.db import Error, close_old_connections  # noqa: E402
 from websockets.asyncio.server import ServerConnection, serve  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
@@ -70,7 +70,7 @@ async def _until_revoked(ticket: ConsoleTicket) -> None:
         try:
             if not await asyncio.to_thread(_may_stay, ticket):
                 return
-        except DatabaseError as error:
+        except Error as error:
             log.warning("a console's right could not be looked at", extra={"error": str(error)})
 
 

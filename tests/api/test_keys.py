@@ -201,3 +201,17 @@ def test_au_7_an_operator_who_lost_every_secret_of_system_comes_in_again(world: 
     for words in (("nowhere", "k"), ("system", "service_key"), ("system", "a/b")):
         with pytest.raises(CommandError):
             call_command("make_key", *words)
+
+
+def test_a_person_with_a_scoped_key_sees_the_pages_that_it_may(owner: Person):
+    make(owner, "reader", scopes=["instance.read"])
+    browser = Client()
+    browser.post("/login", {"namespace": "owner", "key": "secret of reader"})
+    assert browser.get("/instances", HTTP_ACCEPT="text/html").status_code == 200
+    assert browser.get("/networks", HTTP_ACCEPT="text/html").status_code == 403
+    assert browser.get("/auth/namespaces", HTTP_ACCEPT="text/html").status_code == 403
+    whole = Client()
+    whole.post("/login", {"namespace": "owner", "key": SECRET})
+    assert whole.get("/auth/namespaces", HTTP_ACCEPT="text/html").status_code == 200, (
+        "though only system may post there"
+    )
