@@ -18,6 +18,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
+RELEASE = "0.1.0"
+"""Which release of the agent this is, as nodes report it."""
 T = TypeVar("T")
 Json = dict[str, Any]
 

@@ -17,19 +17,21 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
 django.setup()
 
 from django.conf import settings  # noqa: E402  (settings exist once Django is set up)
-from django.db import close_old_connections  # noqa: E402
+from django.db import Error, close_old_connections  # noqa: E402
 from websockets.asyncio.server import ServerConnection, serve  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 
 from sfweb.domain import consoles  # noqa: E402
 from sfweb.errors import SteadyfistError  # noqa: E402
-from sfweb.models import Instance  # noqa: E402
+from sfweb.models import ConsoleTicket, Instance  # noqa: E402
 from sfweb.node_bytes import make_ticket  # noqa: E402
 from sfweb.schema import require_current_schema  # noqa: E402
 
 log = logging.getLogger(__name__)
 TICKET_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
+RECHECK_SECONDS = 10.0
+"""How long a console can stay open when the key that opened it has ended."""
 CHUNK = 65536
 REFUSED, UNREACHABLE = 4401, 4503
 """Close codes: the ticket was refused; the node or its guest does not answer."""
@@ -39,7 +41,8 @@ async def attend(browser: ServerConnection) -> None:
     """One websocket from its ticket to its end."""
     try:
         text = await asyncio.wait_for(browser.recv(), TICKET_SECONDS)
-        instance = await asyncio.to_thread(_redeem, text if isinstance(text, str) else text.decode(errors="replace"))
+        text = text if isinstance(text, str) else text.decode(errors="replace")
+        instance, ticket = await asyncio.to_thread(_redeem, text)
     except (SteadyfistError, TimeoutError, ConnectionClosed) as error:
         await browser.close(REFUSED, str(error)[:100])
         return
@@ -49,13 +52,32 @@ async def attend(browser: ServerConnection) -> None:
         log.warning("console unreachable", extra={"instance": str(instance.pk), "error": str(error)})
         await browser.close(UNREACHABLE, "the node does not answer")
         return
-    await _relay(browser, reader, writer)
+    await _relay(browser, reader, writer, ticket)
 
 
-def _redeem(text: str) -> Instance:
+def _redeem(text: str) -> tuple[Instance, ConsoleTicket]:
     close_old_connections()
     try:
-        return consoles.redeem(text)
+        return consoles.redeem(text), consoles.ticket_of(text)
+    finally:
+        close_old_connections()
+
+
+async def _until_revoked(ticket: ConsoleTicket) -> None:
+    """Ends when the key that asked for the ticket, or the instance, has gone. A database that is away revokes nothing."""
+    while True:
+        await asyncio.sleep(RECHECK_SECONDS * settings.TIME_SCALE)
+        try:
+            if not await asyncio.to_thread(_may_stay, ticket):
+                return
+        except Error as error:
+            log.warning("a console's right could not be looked at", extra={"error": str(error)})
+
+
+def _may_stay(ticket: ConsoleTicket) -> bool:
+    close_old_connections()
+    try:
+        return consoles.may_stay(ticket)
     finally:
         close_old_connections()
 
@@ -81,9 +103,12 @@ async def _open(instance: Instance) -> tuple[asyncio.StreamReader, asyncio.Strea
     return reader, writer
 
 
-async def _relay(browser: ServerConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry both ways until one side ends, then end the other."""
-    ways = [asyncio.create_task(_from_guest(browser, reader)), asyncio.create_task(_to_guest(browser, writer))]
+async def _relay(
+    browser: ServerConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ticket: ConsoleTicket
+) -> None:
+    """Carry both ways until one side ends or its right does, then end the other."""
+    carried = (_from_guest(browser, reader), _to_guest(browser, writer), _until_revoked(ticket))
+    ways = [asyncio.create_task(way) for way in carried]
     _, left = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     for way in left:
         way.cancel()
@@ -91,6 +116,8 @@ async def _relay(browser: ServerConnection, reader: asyncio.StreamReader, writer
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
+    if ways[2] not in left:
+        await browser.close(REFUSED, "the key that opened this console has ended")
     await browser.close()
 
 

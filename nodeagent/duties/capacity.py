@@ -3,6 +3,7 @@
 import platform
 
 from nodeagent.reporter import Duty, Surroundings
+from nodeagent.wire import RELEASE
 
 PERIOD_SECONDS = 60.0
 SMALL_MTU = 1500
@@ -19,6 +20,7 @@ def run(around: Surroundings) -> None:
             "capacity": {"cpus": offered.cpus, "memory_mb": offered.memory_mb, "disk_gb": offered.disk_gb},
             "mesh_address": around.config.mesh_address,
             "byte_port": around.config.byte_port,
+            "release": RELEASE,
             "kernel": platform.release(),
             **offered.extra,
         }

@@ -2,7 +2,7 @@
 
 What is to go stands in `params`; what is made later stays. The reconciler `namespace_cleans` asks for one kind of deletes
 after the other and lets this operation depend on each, so a delete that fails ends it with that cause. Artifacts that
-others share with the namespace are not its own and are not touched.
+others share with the namespace are not its own and are not touched. Uploads that nobody published end last.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,13 @@ from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Invalid
-from sfweb.models import FLOATING, Artifact, Instance, Namespace, Network, Operation
+from sfweb.models import FLOATING, Artifact, Instance, Namespace, Network, Operation, Upload
 from sfweb.models.namespace import SYSTEM
-from sfweb.models.state import OPEN_OPERATION, State
+from sfweb.models.state import OPEN_OPERATION, State, transition
 
 PHASES: dict[str, type[Any]] = {"instances": Instance, "networks": Network, "artifacts": Artifact}
 """In this order."""
+CAPTURED: dict[str, type[Any]] = {**PHASES, "uploads": Upload}
 
 
 @durable
@@ -29,7 +30,7 @@ def request(caller: Caller, namespace: Namespace, *, confirmed: bool = False) ->
     """Repeated while nothing new has come, it answers the same operation. Invalid for `system` without the confirmation."""
     if namespace.name == SYSTEM and not confirmed:
         raise Invalid("confirm: must be true to empty the system namespace")
-    lists = {name: [str(pk) for pk in _living(model, namespace)] for name, model in PHASES.items()}
+    lists = {name: [str(pk) for pk in _living(model, namespace)] for name, model in CAPTURED.items()}
     for running in Operation.objects.filter(
         object_key=f"namespace:{namespace.pk}", kind="namespace_clean", state__in=OPEN_OPERATION
     ):
@@ -71,7 +72,12 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 
 def finish(operation: Operation, ended: Ended) -> None:
-    """Nothing of the namespace itself changes."""
+    """What had been uploaded and never published; its bytes are cleared away like those of any other ended upload."""
+    if not ended.ok:
+        return
+    rows = Upload.objects.select_for_update().filter(pk__in=operation.params["uploads"], state=State.CREATED)
+    for upload in rows.order_by("pk"):
+        transition(upload, State.DELETED)
 
 
 OPERATION = Kind(name="namespace_clean", stages=stages, finish=finish, ready=ready, priority=20)

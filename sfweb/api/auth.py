@@ -62,6 +62,7 @@ def as_caller(key: ProvenKey, request: Any) -> Caller:
         namespace_uuid=key.namespace_uuid,
         key_name=key.name,
         scopes=key.scopes,
+        nonce=key.nonce,
         request_id=getattr(request, "id", ""),
     )
 

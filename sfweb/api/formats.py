@@ -9,7 +9,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 
-from sfweb.errors import Invalid
+from sfweb.errors import Invalid, SteadyfistError
 
 MAX_JSON = 2 * 1024 * 1024
 MAX_CHUNK = 8 * 1024 * 1024
@@ -74,6 +74,19 @@ class Browsable(BrowsableAPIRenderer):
 
     def get_default_renderer(self, view: Any) -> Json:
         return Json()
+
+    def show_form_for_method(self, view: Any, method: str, request: Any, obj: Any) -> Any:
+        """What the caller may not do has no form."""
+        try:
+            return super().show_form_for_method(view, method, request, obj)
+        except SteadyfistError:
+            return False
+
+    def get_rendered_html_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
+        try:
+            return super().get_rendered_html_form(data, view, method, request)
+        except SteadyfistError:
+            return None
 
 
 class JsonUnlessAsked(DefaultContentNegotiation):

@@ -1,7 +1,7 @@
 """Who asks: a namespace with one of its keys, or the cluster itself."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sfweb.models import Namespace, Trust
 from sfweb.models.namespace import SYSTEM
@@ -9,13 +9,17 @@ from sfweb.models.namespace import SYSTEM
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """An authenticated caller. `scopes` null means all that the namespace may do; `request_id` goes into every event."""
+    """An authenticated caller. `scopes` null means all that the namespace may do; `request_id` goes into every event.
+
+    nonce  of the key that was proven: what outlives the request remembers it, and ends when the key gets another
+    """
 
     namespace: str
     namespace_uuid: uuid.UUID | None
     key_name: str = ""
     scopes: tuple[str, ...] | None = None
     request_id: str = ""
+    nonce: str = field(default="", repr=False)
 
     @property
     def is_system(self) -> bool:

@@ -1,10 +1,14 @@
-"""Tickets to an instance's console: one use, one minute, bound to the instance and to the serial line or the screen (SE-15)."""
+"""Tickets to an instance's console: one use, one minute, bound to the instance and to the serial line or the screen (SE-15).
+
+A ticket, and the connection that it opened, are good for as long as the key that asked for it.
+"""
 
 import hashlib
 import secrets
 
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
+from sfweb.domain.keys import prove_nonce
 from sfweb.domain.transactions import durable
 from sfweb.errors import NotReady, Unauthenticated
 from sfweb.models import ConsoleTicket, Instance
@@ -25,6 +29,7 @@ def issue(caller: Caller, instance: Instance, purpose: str = "console") -> str:
         purpose=purpose,
         instance=instance,
         issued_to=str(caller)[:128],
+        nonce=caller.nonce,
         expires_at=FromNow(TICKET_SECONDS),
     )
     return text
@@ -42,8 +47,30 @@ def redeem(text: str, purpose: str = "console") -> Instance:
     instance = ticket.instance
     if instance.state != State.CREATED or instance.node is None:
         raise Unauthenticated("the instance has no console any more")
+    _prove(ticket)
     events.record("audit", f"{purpose} opened", [("instance", instance.pk)], extra={"by": ticket.issued_to})
     return instance
+
+
+def ticket_of(text: str) -> ConsoleTicket:
+    """The ticket that was just redeemed, for who keeps what it opened and asks `may_stay` now and then."""
+    return ConsoleTicket.objects.get(digest=_digest(text))
+
+
+def may_stay(ticket: ConsoleTicket) -> bool:
+    """Whether what the ticket opened may stay open: its instance and its key are still there, the key unchanged."""
+    try:
+        _prove(ticket)
+    except Unauthenticated:
+        return False
+    return Instance.objects.filter(pk=ticket.instance_id, state=State.CREATED).exists()
+
+
+def _prove(ticket: ConsoleTicket) -> None:
+    """Raises Unauthenticated when the key that asked for the ticket is gone, expired or changed."""
+    if ticket.nonce:
+        namespace, _, name = ticket.issued_to.partition("/")
+        prove_nonce(namespace, name, ticket.nonce)
 
 
 def reap() -> int:

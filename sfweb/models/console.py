@@ -8,12 +8,16 @@ from sfweb.models.instance import Instance
 
 
 class ConsoleTicket(models.Model):
-    """Good once, for a minute, for one instance and one purpose. Only its digest is stored (SE-15)."""
+    """Good once, for a minute, for one instance and one purpose. Only its digest is stored (SE-15).
+
+    nonce  of the key that asked for it, without which it is good for nothing any more
+    """
 
     digest = NameField(primary_key=True)
     purpose = models.CharField(max_length=8, default="console")
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE)
     issued_to = models.CharField(max_length=128)
+    nonce = NameField(max_length=32, default="")
     created_at = CreatedField()
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)

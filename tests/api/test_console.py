@@ -1,6 +1,7 @@
 """The console: one ticket, one websocket, one serial line, with the node's real byte server (SE-15)."""
 
 import asyncio
+import dataclasses
 import socket
 import threading
 import uuid
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import OperationalError, connection
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -17,8 +19,10 @@ from nodeagent.config import Config, Identity
 from nodeagent.drivers.layout import Layout
 from sfweb import console
 from sfweb.domain import consoles
+from sfweb.domain.callers import CLUSTER, Caller
+from sfweb.domain.keys import put_key, remove_key
 from sfweb.errors import NotReady, Unauthenticated
-from sfweb.models import ConsoleTicket, Event, Instance
+from sfweb.models import ConsoleTicket, Event, Instance, Key, Namespace
 from sfweb.models.fields import FromNow
 from tests.api.fake_bytes import KEY
 from tests.api.world import make_node
@@ -146,3 +150,67 @@ def test_a_node_that_does_not_answer_is_said(instance):
     ticket = consoles.issue(make_namespace(), instance)
     Instance.objects.update(console_port=1)
     assert talk(ticket) == ([], console.UNREACHABLE)
+
+
+@pytest.fixture
+def caller(settings) -> Caller:
+    """Somebody who came in with a key, `k`, of the instance's namespace."""
+    settings.KEY_HASH_ROUNDS = 4
+    made = make_namespace()
+    key = put_key(CLUSTER, Namespace.objects.get(name="tenant"), "k", "secret")
+    return dataclasses.replace(made, key_name="k", nonce=key.nonce)
+
+
+def end_key(how: str) -> None:
+    tenant = Namespace.objects.get(name="tenant")
+    if how == "rotated":
+        put_key(CLUSTER, tenant, "k", "another")
+    elif how == "removed":
+        remove_key(CLUSTER, tenant, "k")
+    else:
+        Key.objects.update(expires_at=FromNow(-1))
+
+
+@pytest.mark.parametrize("how", ["rotated", "removed", "expired"])
+def test_se_15_se_18_a_ticket_ends_with_the_key_that_asked_for_it(instance, caller, how):
+    ticket = consoles.issue(caller, instance)
+    end_key(how)
+    assert talk(ticket) == ([], console.REFUSED)
+
+
+def test_se_18_of_all_who_come_only_a_fresh_ticket_for_this_is_let_in(instance, caller):
+    assert talk("") == ([], console.REFUSED)
+    assert talk("Bearer token") == ([], console.REFUSED)
+    assert talk(consoles.issue(caller, instance, "screen")) == ([], console.REFUSED), "a ticket to something else"
+    heard, _ = talk(consoles.issue(caller, instance))
+    assert heard == [b"login: "]
+
+
+@pytest.mark.parametrize("how", ["rotated", "removed", "deleted"])
+def test_se_15_an_open_console_ends_with_its_key_and_with_its_instance(instance, caller, how, monkeypatch):
+    monkeypatch.setattr(console, "RECHECK_SECONDS", 1.0)
+    ticket = consoles.issue(caller, instance)
+
+    def end() -> None:
+        if how == "deleted":
+            Instance.objects.update(state="delete-wait")
+        else:
+            end_key(how)
+        connection.close()
+
+    timer = threading.Timer(0.8, end)
+    timer.start()
+    heard, code = talk(ticket, hear=2)
+    timer.join()
+    assert (heard, code) == ([b"login: "], console.REFUSED)
+
+
+def test_an_outage_of_the_database_ends_no_console(instance, caller, monkeypatch):
+    monkeypatch.setattr(console, "RECHECK_SECONDS", 0.05)
+
+    def away(ticket):
+        raise OperationalError(2002, "gone")
+
+    monkeypatch.setattr(consoles, "may_stay", away)
+    heard, _ = talk(consoles.issue(caller, instance), "still here", hear=2)
+    assert b"".join(heard) == b"login: STILL HERE"

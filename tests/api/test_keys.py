@@ -1,8 +1,10 @@
 """Keys with an end and with scopes; what a scoped key may not do with keys."""
 
+import io
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from sfweb.domain.keys import generate_secret
@@ -188,3 +190,28 @@ def test_se_18_a_scoped_key_of_system_is_no_staff(system: Person, world: World):
     whole = Client()
     whole.post("/login", {"namespace": "system", "key": SECRET})
     assert whole.get("/admin/sfweb/node/").status_code == 200
+
+
+def test_au_7_an_operator_who_lost_every_secret_of_system_comes_in_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sfweb.management.commands.make_key.require_current_schema", lambda: None)
+    Key.objects.filter(namespace=world.system).update(scopes=["node.read"], expires_at=FromNow(-5))
+    printed = io.StringIO()
+    call_command("make_key", "system", "k", stdout=printed)
+    assert come_in("system", printed.getvalue().strip()).get("/nodes").status_code == 200
+    for words in (("nowhere", "k"), ("system", "service_key"), ("system", "a/b")):
+        with pytest.raises(CommandError):
+            call_command("make_key", *words)
+
+
+def test_a_person_with_a_scoped_key_sees_the_pages_that_it_may(owner: Person):
+    make(owner, "reader", scopes=["instance.read"])
+    browser = Client()
+    browser.post("/login", {"namespace": "owner", "key": "secret of reader"})
+    assert browser.get("/instances", HTTP_ACCEPT="text/html").status_code == 200
+    assert browser.get("/networks", HTTP_ACCEPT="text/html").status_code == 403
+    assert browser.get("/auth/namespaces", HTTP_ACCEPT="text/html").status_code == 403
+    whole = Client()
+    whole.post("/login", {"namespace": "owner", "key": SECRET})
+    assert whole.get("/auth/namespaces", HTTP_ACCEPT="text/html").status_code == 200, (
+        "though only system may post there"
+    )

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from shakenfist_client import apiclient
 
-from sfweb.models import Network
+from sfweb.domain.cluster_resources import tell_of
+from sfweb.models import Key, Network, Node, Operation
 from sfweb.models.state import State
 from tests.api.fake_bytes import PICTURE, FakeBytes
 from tests.api.world import SECRET, World, token_of
@@ -84,8 +85,7 @@ def test_the_library_moves_bytes(client: apiclient.Client, served: World, node_b
     client.truncate_upload(upload["uuid"], 5)
     artifact = client.upload_artifact("mine", upload["uuid"])
     assert client.get_artifact(artifact["uuid"])["max_versions"] == 3
-    kinds = sorted(row["artifact_type"] for row in client.get_artifacts())
-    assert kinds == ["image", "image", "snapshot"]
+    assert sorted(row["artifact_type"] for row in client.get_artifacts()) == ["image", "image", "snapshot"]
     client.set_artifact_max_versions(artifact["uuid"], 5)
     assert client.get_artifact_versions("image")[0]["uuid"] == str(served.blob.uuid)
     assert b"".join(client.get_blob_data(str(served.blob.uuid))) == bytes(range(100))
@@ -165,3 +165,72 @@ def test_the_library_plugs_a_card_in_and_sees_the_screen(client: apiclient.Clien
     assert "password=pass-wrd" in client.get_vdi_console_helper("one")
     assert client.get_vdi_console_proxy_file("one") == client.get_vdi_console_helper("one")
     assert b"".join(client.get_screenshot("one")) == PICTURE
+
+
+@pytest.fixture
+def admin(live_server: Any, served: World) -> Iterator[apiclient.Client]:
+    made = apiclient.Client(
+        base_url=live_server.url,
+        namespace="system",
+        key=SECRET,
+        suppress_configuration_lookup=True,
+        async_strategy=apiclient.ASYNC_CONTINUE,
+    )
+    yield made
+    made.session.close()
+
+
+def test_the_library_reads_what_concerns_the_cluster(
+    admin: apiclient.Client, served: World, settings: Any, tmp_path: Path
+):
+    Node.objects.update(facts={"cpu_fractions": {"work": 0.5}, "release": "0.1.0"})
+    Operation.objects.update(state="running", running_key=served.operation.object_key)
+    tell_of(300)
+    assert admin.get_node_process_metrics("n1") == {"process_cpu_fraction_work": 0.5}
+    assert set(admin.get_existing_locks()) == {served.operation.object_key}
+    assert admin.get_cluster_resources()["total"]["cpu_available"] == 64
+    (event,) = admin.get_node_events("n1", event_type="resources", limit=1)
+    assert (event["fqdn"], event["extra"]["disk_available"]) == ("n1", 995)
+    assert admin.get_node("n1")["release"] == "0.1.0"
+    with pytest.raises(apiclient.ResourceNotFoundException):
+        admin.get_cluster_cacert()
+    (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    settings.CACERT_FILE = str(tmp_path / "ca.pem")
+    assert admin.get_cluster_cacert().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_the_library_works_with_a_scoped_key_within_its_scopes(live_server: Any, served: World):
+    Key.objects.filter(namespace=served.owner).update(scopes=["instance.read"])
+    scoped = apiclient.Client(
+        base_url=live_server.url,
+        namespace="owner",
+        key=SECRET,
+        suppress_configuration_lookup=True,
+        async_strategy=apiclient.ASYNC_CONTINUE,
+    )
+    assert [row["name"] for row in scoped.get_instances()] == ["one"]
+    with pytest.raises(apiclient.UnauthorizedException, match="lacks the scope"):
+        scoped.get_networks()
+    scoped.session.close()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        ("admin lock list", 0, "instance_create"),
+        ("--json node resources n1", 0, "process_cpu_fraction_work"),
+        ("node cpuhogs", 1, "work on node n1 has consumed 0.50 of a CPU"),
+        ("node cpuhogs --threshold 0.75", 0, ""),
+        ("--json namespace show owner", 0, '"keys"'),
+        ("namespace list", 0, "owner"),
+    ],
+)
+def test_the_command_prints_what_concerns_the_cluster(
+    live_server: Any, served: World, words: str, code: int, expected: str
+):
+    Node.objects.update(facts={"cpu_fractions": {"work": 0.5}})
+    Operation.objects.update(state="running", running_key=served.operation.object_key)
+    tell_of(300)
+    found, output = run(live_server.url, "system", *words.split())
+    assert found == code, output
+    assert expected in output

@@ -7,7 +7,7 @@ from sftasks.operations import instance_create, namespace_clean, network_create
 from sftasks.reconcilers import namespace_cleans
 from sfweb.domain.callers import CLUSTER
 from sfweb.errors import Invalid
-from sfweb.models import FLOATING, Artifact, Instance, Namespace, Network, Operation
+from sfweb.models import FLOATING, Artifact, Instance, Namespace, Network, Operation, Upload
 from sfweb.models.state import OPEN_OPERATION, State
 from tests.cluster import repeats_are_harmless
 from tests.factories import make_namespace, new_instance, new_network
@@ -112,3 +112,13 @@ def test_repeats_are_harmless(guest):
     repeats_are_harmless(guest, scenario)
     go_on(guest)
     assert (left(Instance), left(Network), left(Artifact)) == (0, 0, 0)
+
+
+def test_an_upload_that_nobody_published_ends_too_and_a_later_one_stays(guest):
+    tenant = Namespace.objects.get(name="tenant")
+    old = Upload.objects.create(namespace=tenant, node=guest.home.row, size=5)
+    clean(guest)
+    new = Upload.objects.create(namespace=tenant, node=guest.home.row, size=5)
+    go_on(guest)
+    assert Upload.objects.get(pk=old.pk).state == State.DELETED
+    assert Upload.objects.get(pk=new.pk).state == State.CREATED
