@@ -106,7 +106,7 @@ class Keys(ApiView):
     @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         keys = living_keys(find_namespace(self.caller, namespace))
-        return listed(request, keys.order_by("name").values_list("name", flat=True), wanted, list)
+        return listed(request, keys.order_by("name"), wanted, lambda rows: [row.name for row in rows])
 
     @takes(KeyInput, creates=True)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
