@@ -42,7 +42,7 @@ def serve_metrics(default_port: int) -> None:
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     try:
         start_http_server(port, settings.METRICS_ADDRESS, registry)
     except OSError as error:

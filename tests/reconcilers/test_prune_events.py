@@ -1,4 +1,4 @@
-"""prune_events and what a hard delete takes along: events are kept for as long as their type is, and no longer (EV-9 to EV-16)."""
+"""prune_events, and what a hard delete takes along: events are kept for as long as their type is (EV-9 to EV-16)."""
 
 import uuid
 
