@@ -7,6 +7,7 @@ that lost its journal is another node to the control plane (EN-2). A request is 
 
 import fcntl
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from typing import Any
 
 from nodeagent.wire import NodeEvent, Outcome, StepMessage, dump, load
 
+log = logging.getLogger(__name__)
 REMEMBER_REMOVED_SECONDS = 7 * 86400
 MAX_EVENTS = 100_000
 
@@ -225,10 +227,18 @@ class Journal:
         )
 
     def events(self, most: int = 100) -> list[NodeEvent]:
-        rows = self._connection().execute("SELECT noticed, event FROM events ORDER BY noticed LIMIT ?", [most])
-        return [
-            load(NodeEvent, {**json.loads(event), "age": max(0.0, time.time() - noticed)}) for noticed, event in rows
-        ]
+        """The oldest that were not taken yet. One that cannot be read, by whatever wrote it, is dropped and logged (EV-5)."""
+        sql = "SELECT uuid, noticed, event FROM events ORDER BY noticed LIMIT ?"
+        found, poison = [], []
+        for identity, noticed, event in self._connection().execute(sql, [most]).fetchall():
+            try:
+                found.append(load(NodeEvent, {**json.loads(event), "age": max(0.0, time.time() - noticed)}))
+            except (ValueError, TypeError):
+                poison.append(identity)
+        if poison:
+            log.error("events that cannot be read are dropped", extra={"events": poison})
+            self.forget_events(poison)
+        return found
 
     def forget_events(self, uuids: Iterable[str]) -> None:
         self._run_many("DELETE FROM events WHERE uuid = ?", uuids)

@@ -30,6 +30,7 @@ RECONCILERS: Mapping[str, float] = {
     "broker_users": 60,
     "outside_addresses": 300,
     "hard_deletes": 300,
+    "prune_events": 3600,
     "agent_operations": 30,
     "blob_copies": 60,
     "unused_blobs": 300,

@@ -3,7 +3,7 @@
 from typing import Any
 
 import django
-from celery.signals import beat_init
+from celery.signals import beat_init, worker_ready
 from django.db import close_old_connections
 
 from sftasks.celery import app
@@ -11,6 +11,9 @@ from sftasks.celery import app
 django.setup()
 
 from sftasks import schedule  # noqa: E402  (models need the apps that setup has loaded)
+from sfweb.metrics import serve_metrics  # noqa: E402
+
+METRICS_PORT = 13007
 
 
 def _reconcile_with(name: str) -> Any:
@@ -26,6 +29,11 @@ def _reconcile_with(name: str) -> Any:
 
 for _name in schedule.RECONCILERS:
     app.task(name=schedule.task_name(_name), ignore_result=True)(_reconcile_with(_name))
+
+
+@worker_ready.connect
+def _serve_metrics(**_: object) -> None:
+    serve_metrics(METRICS_PORT)
 
 
 @beat_init.connect

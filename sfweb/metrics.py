@@ -4,7 +4,7 @@ import logging
 import os
 
 from django.conf import settings
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,11 @@ SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+
+EVENTS_INSERTED = Counter("database_events_inserted", "Events written", ["event_type"])
+EVENTS_PRUNED = Counter("database_events_pruned", "Events that were too old", ["event_type"])
+EVENTS_ORPHANED = Counter("database_orphan_events_pruned", "Events whose last object was hard deleted")
+EVENT_ROWS = Gauge("database_events_rows", "Events, by the server's statistics", multiprocess_mode="mostrecent")
 
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
@@ -37,7 +42,7 @@ def serve_metrics(default_port: int) -> None:
     registry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     try:
         start_http_server(port, settings.METRICS_ADDRESS, registry)
     except OSError as error:

@@ -168,6 +168,19 @@ REPORT_IDLE_SECONDS = 30 * TIME_SCALE
 REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
 OPERATION_KEEP_SECONDS = 7 * 86400
+EVENT_KEEP_SECONDS = {
+    kind: float(os.environ.get(f"MAX_{kind.upper()}_EVENT_AGE", str(days * 86400)))
+    for kind, days in {
+        "audit": 90,
+        "mutate": 90,
+        "historic": 90,
+        "usage": 30,
+        "prune": 30,
+        "status": 7,
+        "resources": 7,
+    }.items()
+}
+"""Seconds for which events of each type are kept; -1 for ever."""
 AGENT_OPERATION_DEFAULT_DEADLINE = int(os.environ.get("AGENT_OPERATION_DEFAULT_DEADLINE", "600"))
 AGENT_OPERATION_MAX_DEADLINE = int(os.environ.get("AGENT_OPERATION_MAX_DEADLINE", "86400"))
 """Seconds that what is asked of a guest's agent may take: unless said otherwise, and at most."""

@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from sftasks import attachment
-from sfweb.domain import allocator, consoles, pending
+from sfweb.domain import allocator, consoles, event_retention, pending
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
 from sfweb.models import (
@@ -41,28 +41,33 @@ from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
 log = logging.getLogger(__name__)
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
+EVENT_PAGES = 100
+"""So many pages of an object's events go with its row; what is left then, or when this process dies, goes by its age."""
 
 
 def run() -> dict[str, int]:
     """One bounded page of each kind, children before parents."""
     return {
         "operations": _operations(),
-        "instances": sum(_guarded(_instance, pk) for pk in _long_gone(Instance, "instance")),
-        "networks": sum(_guarded(_network, pk) for pk in _long_gone(Network, "network")),
+        "instances": sum(_guarded("instance", _instance, pk) for pk in _long_gone(Instance, "instance")),
+        "networks": sum(_guarded("network", _network, pk) for pk in _long_gone(Network, "network")),
         "snapshots": _snapshots(),
-        "artifacts": sum(_guarded(_artifact, pk) for pk in _long_gone(Artifact, None)),
-        "blobs": sum(_guarded(_blob, pk) for pk in _unused_blobs()),
+        "artifacts": sum(_guarded("artifact", _artifact, pk) for pk in _long_gone(Artifact, None)),
+        "blobs": sum(_guarded("blob", _blob, pk) for pk in _unused_blobs()),
         "keys": _keys(),
-        "namespaces": sum(_guarded(_namespace, pk) for pk in _namespaces()),
+        "namespaces": sum(_guarded("namespace", _namespace, pk) for pk in _namespaces()),
         "console_tickets": consoles.reap(),
         "idempotency_keys": IdempotencyKey.objects.filter(created_at__lt=FromNow(-IDEMPOTENCY_SECONDS)).delete()[0],
     }
 
 
-def _guarded(forget: Callable[[UUID], int], pk: UUID) -> int:
-    """A row that cannot go must not keep the others (RO-12)."""
+def _guarded(object_type: str, forget: Callable[[UUID], int], pk: UUID) -> int:
+    """A row that cannot go must not keep the others (RO-12); one that goes takes its events along (EV-14)."""
     try:
-        return forget(pk)
+        if not forget(pk):
+            return 0
+        event_retention.forget(object_type, [pk], EVENT_PAGES)
+        return 1
     except (OperationalError, InterfaceError):
         raise
     except Exception:
@@ -101,6 +106,8 @@ def _operations() -> int:
     unconfirmed = Exists(NodeObject.objects.filter(**where, confirmed_at__isnull=True))
     signs = Step.objects.filter(unconfirmed, operation=OuterRef("pk"), first_sent_at__isnull=False)
     keys = list(old.exclude(Exists(open_steps)).exclude(Exists(signs)).values_list("pk", flat=True)[:PAGE])
+    if not event_retention.forget("operation", keys, EVENT_PAGES):
+        return 0
     Operation.objects.filter(pk__in=keys).delete()
     return len(keys)
 

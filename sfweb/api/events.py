@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import UUIDField
 
-from sfweb.api.base import Input, Number, Text, address, takes
+from sfweb.api.base import MAX_NUMBER, Input, Number, Text, address, takes
 from sfweb.api.metadata import OWNERS, MetadataView, Owner
 from sfweb.domain.event_pages import MAX_PAGE, events_of
 from sfweb.domain.lookup import find_operation
@@ -17,16 +17,21 @@ DEFAULT_PAGE = 100
 
 
 class EventsInput(Input):
-    """`before` is the uuid of an event: the page that follows it, going back in time."""
+    """`before` is the uuid of an event: the page that follows it, going back in time.
+
+    A limit of nothing or less is the usual one, and a large one is cut: the public interface never refused them (EV-7).
+    """
 
     event_type = Text(max_length=16)
-    limit = Number(min_value=1, max_value=MAX_PAGE)
+    limit = Number(min_value=-MAX_NUMBER)
     before = UUIDField(required=False)
 
 
 def event_view(event: Event) -> dict[str, Any]:
     return {
         "uuid": str(event.uuid),
+        "event_uuid": str(event.uuid),
+        "event_type": event.type,
         "timestamp": event.at.timestamp(),
         "fqdn": event.node,
         "duration": event.duration,
@@ -52,7 +57,8 @@ class Events(MetadataView):
     @takes(EventsInput)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         found = self.owner.read(self.caller, ref)
-        limit = wanted.get("limit", DEFAULT_PAGE)
+        asked = wanted.get("limit", DEFAULT_PAGE)
+        limit = min(asked, MAX_PAGE) if asked > 0 else DEFAULT_PAGE
         before: uuid.UUID | None = wanted.get("before")
         events = events_of(
             self.owner.object_type, found.uuid, kind=wanted.get("event_type"), limit=limit, before=before

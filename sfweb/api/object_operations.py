@@ -8,7 +8,7 @@ from rest_framework.serializers import UUIDField
 
 from sfweb.api.base import Flag, Input, Number, takes
 from sfweb.api.metadata import OWNERS, MetadataView, Owner
-from sfweb.api.operations import DEFAULT_PAGE, MAX_PAGE, cluster_views, next_page, older_than, visible_operations
+from sfweb.api.operations import DEFAULT_PAGE, MAX_PAGE, cluster_views, keyset, next_page, visible_operations
 from sfweb.models.state import OPEN_OPERATION
 
 WITH_OPERATIONS = ("instances", "networks", "artifacts")
@@ -38,5 +38,5 @@ class ObjectOperations(MetadataView):
         if not wanted.get("all"):
             rows = rows.filter(state__in=OPEN_OPERATION)
         limit = wanted.get("limit", DEFAULT_PAGE)
-        page = list(older_than(self.caller, rows, wanted.get("before"))[:limit])
+        page = keyset(self.caller, rows, wanted)
         return next_page(request, Response(cluster_views(page)), page, limit, wanted)

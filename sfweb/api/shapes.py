@@ -137,6 +137,8 @@ SHAPES: dict[str, Shape] = {
     ),
     "Event": record(
         uuid=UUID,
+        event_uuid=UUID,
+        event_type=TEXT,
         timestamp=NUMBER,
         fqdn=TEXT,
         duration=maybe(NUMBER),

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import transaction
+
 from sfweb.domain.rows import insert
+from sfweb.metrics import EVENTS_INSERTED
 from sfweb.models import Event, EventObject
 from sfweb.models.fields import FromNow
 
@@ -56,3 +59,4 @@ def record(
             for object_type, object_uuid in dict.fromkeys(targets)
         ]
     )
+    transaction.on_commit(EVENTS_INSERTED.labels(kind).inc)

@@ -103,7 +103,8 @@ def find_artifact(caller: Caller, ref: str, *, to_write: bool = False) -> Artifa
     if value:
         found = list(rows.filter(uuid=value)[:2])
     else:
-        alive = rows.exclude(state=State.DELETED).filter(Q(name=ref) | Q(source_url=ref))
+        meant = Q(name=ref) | Q(source_url=ref) if "://" in ref else Q(name=ref)
+        alive = rows.exclude(state=State.DELETED).filter(meant)
         found = list(alive.filter(namespace__name=caller.namespace)[:MOST_MATCHES]) or list(alive[:MOST_MATCHES])
     row = _one(found, "artifact", ref, caller.namespace)
     if to_write and not _may_write(caller, row):

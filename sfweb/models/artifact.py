@@ -36,7 +36,12 @@ class Artifact(models.Model):
 
     class Meta:
         db_table = "artifacts"
-        indexes = [models.Index(fields=["namespace", "state", "name"]), models.Index(fields=["shared", "state"])]
+        indexes = [
+            models.Index(fields=["namespace", "state", "name"]),
+            models.Index(fields=["shared", "state"]),
+            models.Index(fields=["created_at"]),
+            models.Index(fields=["name"]),
+        ]
 
     def __str__(self) -> str:
         return self.name

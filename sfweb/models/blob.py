@@ -42,7 +42,11 @@ class Blob(models.Model):
 
     class Meta:
         db_table = "blobs"
-        indexes = [models.Index(fields=["sha512"]), models.Index(fields=["state", "created_at"])]
+        indexes = [
+            models.Index(fields=["sha512"]),
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["created_at"]),
+        ]
 
 
 class BlobLocation(models.Model):

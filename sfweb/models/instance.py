@@ -61,6 +61,9 @@ class Instance(models.Model):
             models.Index(fields=["namespace", "state", "name"]),
             models.Index(fields=["node", "state"]),
             models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["namespace", "created_at"]),
+            models.Index(fields=["created_at"]),
+            models.Index(fields=["name"]),
         ]
 
     def __str__(self) -> str:

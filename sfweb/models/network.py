@@ -35,7 +35,13 @@ class Network(models.Model):
 
     class Meta:
         db_table = "networks"
-        indexes = [models.Index(fields=["namespace", "state", "name"]), models.Index(fields=["state", "created_at"])]
+        indexes = [
+            models.Index(fields=["namespace", "state", "name"]),
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["namespace", "created_at"]),
+            models.Index(fields=["created_at"]),
+            models.Index(fields=["name"]),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -37,4 +37,6 @@ class SnapshotSet(models.Model):
             models.Index(fields=["instance_uuid", "created_at"]),
             models.Index(fields=["namespace", "state", "created_at"]),
             models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["namespace", "created_at"]),
+            models.Index(fields=["created_at"]),
         ]
