@@ -68,7 +68,7 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
             "reference_count": uses.count(row.uuid),
             "sha512": row.sha512,
             "checksums": copies.checksums[row.uuid],
-            "copies": copies.view(row.uuid, len(locations[row.uuid])),
+            "copies": copies.view(row.uuid, len(locations[row.uuid]), used=uses.count(row.uuid) > 0),
             "error_message": row.error_message,
             "last_used": seconds(row.last_used),
             "instances": uses.instances(row.uuid),
@@ -94,8 +94,9 @@ class Copies:
             elif algorithm == "sha512":
                 self._failed[blob].append({"node": node, "error": error})
 
-    def view(self, blob: uuid.UUID, here: int) -> dict[str, Any]:
-        return {"wanted": self._wanted, "here": here, "failed": self._failed[blob]}
+    def view(self, blob: uuid.UUID, here: int, *, used: bool) -> dict[str, Any]:
+        """What no version and no disk is made of, such as a file from a guest, is not copied."""
+        return {"wanted": self._wanted if used else 1, "here": here, "failed": self._failed[blob]}
 
 
 def _format(row: Blob) -> dict[str, Any]:
@@ -119,7 +120,18 @@ class Blobs(SystemView):
         rows = Blob.objects.exclude(state=State.DELETED).order_by("created_at", "uuid")
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
-        return Response(blob_views(page(rows, wanted)))
+        shown = page(rows, wanted)
+        versions = _versions([row.uuid for row in shown])
+        return Response([view | {"blobs": versions[view["uuid"]]} for view in blob_views(shown)])
+
+
+def _versions(uuids: Sequence[uuid.UUID]) -> dict[str, dict[str, Any]]:
+    """By blob: the versions made of it, as "artifact/index", in the shape that the client's audit of references counts."""
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    living = ArtifactVersion.objects.filter(blob__in=uuids).exclude(artifact__state=State.DELETED)
+    for blob, artifact, index in living.order_by("artifact", "index").values_list("blob_id", "artifact_id", "index"):
+        found[str(blob)][f"{artifact}/{index}"] = {"uuid": str(blob)}
+    return found
 
 
 class BlobDetail(ApiView):
