@@ -1,7 +1,7 @@
 """What the public client asks for where it means something else."""
 
 from sfweb.models import ArtifactVersion, Metadata
-from tests.api.world import Person, World
+from tests.api.world import Person, World, make_blob, make_node
 
 
 def stored(object_type: str) -> dict[str, object]:
@@ -46,3 +46,12 @@ def test_the_list_of_blobs_names_the_versions_made_of_them(system: Person, world
     found = {row["uuid"]: row["blobs"] for row in system.get("/blobs").json()}
     blob = str(world.blob.uuid)
     assert found[blob][f"{world.artifact.uuid}/{version.index}"] == {"uuid": blob}
+
+
+def test_a_blob_that_nothing_is_made_of_needs_one_copy(system: Person, world: World):
+    """A file from a guest lies where it came; it is not copied, and so none is missing."""
+    make_node("n2")
+    lonely = make_blob(world.node, sha512="cd" * 64)
+    views = {row["uuid"]: row["copies"] for row in system.get("/blobs").json()}
+    assert views[str(world.blob.uuid)] == {"wanted": 2, "here": 1, "failed": []}
+    assert views[str(lonely.uuid)] == {"wanted": 1, "here": 1, "failed": []}
