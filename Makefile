@@ -51,8 +51,9 @@ fast real e2e: install
 test: install lint
 	@$(PYTHON) -m lab.suites fast real e2e
 
+prove: export PROVE := 1
 prove: install lint
-	@PROVE=1 $(PYTHON) -m lab.suites fast real e2e
+	@$(PYTHON) -m lab.suites fast real e2e
 	$(PYTHON) -m bench.steps
 	$(PYTHON) -m bench.create
 	$(PYTHON) -m bench.first_boot

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent / "guest"
@@ -59,7 +60,7 @@ def build(cache: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as folder:
         work = Path(folder)
         _fill_root(work / "root", kernel)
-        _pack_root(work / "root", work / "initrd")
+        pack_root(work / "root", work / "initrd")
         _make_disk(work, kernel)
         (work / "disk.qcow2").replace(image)
     return image
@@ -100,7 +101,7 @@ def _fill_root(root: Path, kernel: str) -> None:
     _place(root, "etc/acpi/PWRF/00000080").symlink_to("/sbin/shutdown")
     for program in (*PROGRAMS, LOADER, *_libraries()):
         shutil.copy(program, _place(root, str(program)[1:]))
-    _add_modules(root / "lib/modules", kernel)
+    add_modules(root / "lib/modules", kernel, MODULES)
 
 
 def _place(root: Path, name: str) -> Path:
@@ -114,10 +115,10 @@ def _libraries() -> list[Path]:
     return [Path(path) for path in sorted(set(re.findall(r"=> (/\S+)", listing)))]
 
 
-def _add_modules(folder: Path, kernel: str) -> None:
+def add_modules(folder: Path, kernel: str, modules: Sequence[str]) -> None:
     """Copy the modules and name them in `order`, each after those that it needs."""
     found: dict[str, None] = {}
-    for module in MODULES:
+    for module in modules:
         # A module that the kernel has built in, or has not, needs no file.
         listing = subprocess.run(
             ["modprobe", "-S", kernel, "--show-depends", module], capture_output=True, text=True, check=False
@@ -129,7 +130,8 @@ def _add_modules(folder: Path, kernel: str) -> None:
     (folder / "order").write_text("".join(f"{Path(path).name}\n" for path in found))
 
 
-def _pack_root(root: Path, initrd: Path) -> None:
+def pack_root(root: Path, initrd: Path) -> None:
+    """Everything below `root`, owned by root, as the kernel unpacks it."""
     names = "\n".join(str(path.relative_to(root)) for path in sorted(root.rglob("*")))
     archive = subprocess.run(
         ["cpio", "--create", "--format=newc", "--quiet", "--owner=0:0"],

@@ -71,7 +71,9 @@ def add_user() -> None:
 
 
 def _lists() -> list[Path]:
-    return sorted((REPOSITORY / "deploy").glob("packages-*.txt"))
+    """Those that only `make prove` needs are left out of everything else."""
+    found = sorted((REPOSITORY / "deploy").glob("packages-*.txt"))
+    return [path for path in found if path.stem != "packages-prove" or os.environ.get("PROVE")]
 
 
 def _lines(path: Path) -> list[str]:

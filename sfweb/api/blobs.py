@@ -70,7 +70,7 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
             "reference_count": uses.count(row.uuid),
             "sha512": row.sha512,
             "checksums": copies.checksums[row.uuid],
-            "copies": copies.view(row.uuid, len(locations[row.uuid])),
+            "copies": copies.view(row.uuid, len(locations[row.uuid]), used=uses.count(row.uuid) > 0),
             "error_message": row.error_message,
             "last_used": seconds(row.last_used),
             "instances": uses.instances(row.uuid),
@@ -96,8 +96,9 @@ class Copies:
             elif algorithm == "sha512":
                 self._failed[blob].append({"node": node, "error": error})
 
-    def view(self, blob: uuid.UUID, here: int) -> dict[str, Any]:
-        return {"wanted": self._wanted, "here": here, "failed": self._failed[blob]}
+    def view(self, blob: uuid.UUID, here: int, *, used: bool) -> dict[str, Any]:
+        """What no version and no disk is made of, such as a file from a guest, is not copied."""
+        return {"wanted": self._wanted if used else 1, "here": here, "failed": self._failed[blob]}
 
 
 def _format(row: Blob) -> dict[str, Any]:
@@ -124,7 +125,17 @@ class Blobs(SystemView):
             rows = rows.exclude(state=State.DELETED)
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
-        return listed(request, rows, wanted, blob_views, BlobFilter)
+        return listed(request, rows, wanted, audit_views, BlobFilter)
+
+
+def audit_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
+    """With the versions made of each, as "artifact/index", in the shape that the client's audit of references counts."""
+    found: dict[uuid.UUID, dict[str, Any]] = defaultdict(dict)
+    of_these = ArtifactVersion.objects.filter(blob__in=[row.uuid for row in rows])
+    living = of_these.exclude(artifact__state=State.DELETED).order_by("artifact", "index")
+    for blob, artifact, index in living.values_list("blob_id", "artifact_id", "index"):
+        found[blob][f"{artifact}/{index}"] = {"uuid": str(blob)}
+    return [view | {"blobs": found[row.uuid]} for row, view in zip(rows, blob_views(rows), strict=True)]
 
 
 class BlobDetail(ApiView):

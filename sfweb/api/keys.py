@@ -62,7 +62,7 @@ class Keys(ApiView):
     @takes(Page)
     def get(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         keys = living_keys(find_namespace(self.caller, namespace)).order_by("name", "pk")
-        return listed(request, keys.values_list("name", flat=True), wanted, list)
+        return listed(request, keys, wanted, lambda rows: [row.name for row in rows])
 
     @takes(KeyInput, creates=True)
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:

@@ -1,6 +1,7 @@
 """Metadata of every kind of object: three verbs, one view each, by the kind that the address names."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rest_framework.request import Request
@@ -14,7 +15,7 @@ from sfweb.domain import lookup
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import Target
 from sfweb.domain.metadata import delete_metadata, metadata_of, set_metadata
-from sfweb.errors import Invalid
+from sfweb.errors import Invalid, NotFound
 
 
 class Owner(NamedTuple):
@@ -59,8 +60,25 @@ class MetadataView(ApiView):
         return family_of_object(self.owner.object_type)
 
     def target(self, ref: str) -> Target:
-        """The object that the address names, if the caller may change it."""
-        return self.owner.object_type, self.owner.write(self.caller, ref).uuid
+        """The object that the address names, if the caller may change it.
+
+        The public client asks for instances where it means artifacts or blobs: what is no instance is one of those.
+        """
+        try:
+            return self.owner.object_type, self.owner.write(self.caller, ref).uuid
+        except NotFound:
+            if self.plural != "instances":
+                raise
+            meant = self._meant(ref)
+            if meant is None:
+                raise
+            return meant
+
+    def _meant(self, ref: str) -> Target | None:
+        for plural in ("artifacts", "blobs"):
+            with suppress(NotFound):
+                return OWNERS[plural].object_type, OWNERS[plural].write(self.caller, ref).uuid
+        return None
 
     def get_permissions(self) -> list[Any]:
         return [IsSystem()] if self.owner.system_only else [IsCaller()]

@@ -14,7 +14,10 @@ MAX_PAGE = 1000
 def events_of(
     object_type: str, object_uuid: uuid.UUID, *, kind: str | None, limit: int, before: uuid.UUID | None
 ) -> list[Event]:
-    """At most `limit` events, those older than the event `before` when it is given. Raises Invalid for an unknown kind."""
+    """At most `limit` events, those older than the event `before` when it is given. Raises Invalid for an unknown kind.
+
+    Their moment is that of the object's own row, which they are ordered by: an event's rows are written one by one.
+    """
     if kind is not None and kind not in EVENT_TYPES:
         raise Invalid(f"event_type: must be one of {', '.join(EVENT_TYPES)}")
     rows = EventObject.objects.filter(object_type=object_type, object_uuid=object_uuid)
@@ -25,6 +28,8 @@ def events_of(
         rows = rows.filter(Q(at__lt=last.at) | Q(at=last.at, event_uuid__lt=before))
     if kind is not None:
         rows = rows.filter(event_type=kind)
-    order = list(rows.order_by("-at", "-event_uuid").values_list("event_uuid", flat=True)[:limit])
-    events = Event.objects.in_bulk(order)
-    return [events[identity] for identity in order if identity in events]
+    moments = dict(rows.order_by("-at", "-event_uuid").values_list("event_uuid", "at")[:limit])
+    events = Event.objects.in_bulk(moments)
+    for identity, event in events.items():
+        event.at = moments[identity]
+    return [events[identity] for identity in moments if identity in events]

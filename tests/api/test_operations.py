@@ -144,3 +144,18 @@ def test_events_are_paged_newest_first(owner: Person, world: World):
     assert [event["message"] for event in only] == ["m5", "m3"]
     assert {"timestamp", "fqdn", "duration", "message", "type", "extra"} <= set(only[0])
     assert isinstance(only[0]["timestamp"], float)
+
+
+def test_events_whose_rows_were_written_across_each_other_stand_in_the_order_of_their_moments(
+    owner: Person, world: World
+):
+    from sfweb.domain.events import record
+    from sfweb.models import Event
+    from sfweb.models.fields import FromNow
+
+    for number in range(3):
+        record("audit", f"m{number}", [("instance", world.instance.uuid)])
+    Event.objects.filter(message="m0").update(at=FromNow(5))
+    told = owner.get(f"/instances/{world.instance.uuid}/events").json()
+    assert [event["message"] for event in told] == ["m2", "m1", "m0"]
+    assert sorted((event["timestamp"] for event in told), reverse=True) == [event["timestamp"] for event in told]

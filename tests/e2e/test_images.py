@@ -152,13 +152,4 @@ def test_with_the_last_use_the_bytes_go(cloud: Cloud) -> None:
     cloud.sf("instance", "delete", "labelled")
     cloud.until(lambda: files(cloud, blob), lambda found: not found, 60)
     cloud.sf("network", "delete", "images")
-    cloud.until(lambda: _findings(cloud), lambda found: not found, 60)
-
-
-def _findings(cloud: Cloud) -> str:
-    """What the audit says; a copy that is on its way is missing until it is there."""
-    try:
-        cloud.manage("audit_nodes")
-    except RuntimeError as error:
-        return str(error)
-    return ""
+    cloud.until(cloud.findings, lambda found: not found, 60)

@@ -78,8 +78,11 @@ def test_se_8_what_an_operator_allows_is_let_through_but_never_the_cloud_itself(
         asyncio.run(proxy.checked_address("198.18.0.1", 80, proxy.policy()))
 
 
-def test_every_package_list_has_packages() -> None:
+def test_every_package_list_has_packages_and_one_is_for_the_proofs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROVE", raising=False)
+    assert [path.stem for path in install._lists()] == ["packages-control", "packages-lab", "packages-node"]
+    monkeypatch.setenv("PROVE", "1")
     lists = install._lists()
-    assert len(lists) == 3
+    assert "packages-prove" in {path.stem for path in lists} and len(lists) == 4
     assert all(install._lines(path) for path in lists)
     assert install._present(["dpkg", "no-such-package-at-all"]) == {"dpkg"}
