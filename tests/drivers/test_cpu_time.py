@@ -12,7 +12,7 @@ from nodeagent.config import Config
 from nodeagent.drivers import cpu_time
 from nodeagent.drivers.cpu_time import CpuMeter
 
-SPIN = "import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass\ntime.sleep(30)"
+SPIN = "import time\nprint(flush=True)\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass\ntime.sleep(30)"
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def program(config):
     started = []
 
     def start(role, seconds):
-        child = subprocess.Popen([sys.executable, "-c", SPIN.format(seconds=seconds), role])
+        child = subprocess.Popen([sys.executable, "-c", SPIN.format(seconds=seconds), role], stdout=subprocess.PIPE)
+        child.stdout.readline()  # it has begun
         (config.agent_run / f"{role}.pid").write_text(str(child.pid))
         started.append(child)
         return child
@@ -36,7 +37,7 @@ def program(config):
     yield start
     for child in started:
         child.kill()
-        child.wait()
+        child.communicate()
 
 
 def test_one_that_spins_is_told_from_one_that_sleeps(config, program):
@@ -47,8 +48,8 @@ def test_one_that_spins_is_told_from_one_that_sleeps(config, program):
     meter.fractions()
     time.sleep(1.0)
     found = meter.fractions()
-    assert found["work"] > 0.25
-    assert found["serve"] < 0.05
+    assert found["work"] > 0.02, "however busy the machine is with other things"
+    assert found["serve"] <= 0.01
     assert "report" not in found
 
 
@@ -56,10 +57,10 @@ def test_the_first_answer_is_of_its_whole_life_and_a_new_one_begins_anew(config,
     program("work", 20)
     time.sleep(0.5)
     meter = CpuMeter(config)
-    assert meter.fractions()["work"] > 0.1
+    assert meter.fractions()["work"] > 0.02
     program("work", 0)
     time.sleep(1.5)
-    assert meter.fractions()["work"] < 0.25, "what the one before had used is not this one's"
+    assert 0 <= meter.fractions()["work"] < 0.2, "what the one before had used is not this one's"
 
 
 def test_a_number_that_somebody_else_has_now_counts_for_nobody(config, program):
