@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -173,17 +172,6 @@ class SystemView(ApiView):
     """A view for keys of the system namespace only."""
 
     permission_classes: ClassVar[Any] = [IsSystem]
-
-
-def page(rows: QuerySet[Any], wanted: Mapping[str, Any]) -> list[Any]:
-    """The rows of the page that was asked for; never more than MOST_ROWS and one, which shows that there is more (AQ-5)."""
-    first, limit = wanted.get("offset", 0), min(wanted.get("limit", MOST_ROWS), MOST_ROWS + 1)
-    if limit > MOST_ROWS:
-        return list(rows[first : first + limit])
-    # The keys alone come straight from an index, in order; joins would make MariaDB read and sort all rows first.
-    order = list(rows.values_list("pk", flat=True)[first : first + limit])
-    found = rows.order_by().in_bulk(order)
-    return [found[key] for key in order if key in found]
 
 
 def address(request: Request, path: str) -> str:

@@ -1,6 +1,6 @@
 """How long events are kept, and how they go: always a page of known keys, never a search for what has no partner.
 
-An event and what refers to it have one type and one moment, so they age together and are deleted together. What goes with
+What refers to an event ages with it, by the event's own type and moment, and is deleted with it. What goes with
 a hard-deleted object is only its references; an event goes when the last of them has (EV-10, EV-14). No statement examines
 more rows than it was given keys, because one that did would hold up everybody who writes events (EV-11).
 """

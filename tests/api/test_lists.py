@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sfweb.api import base, lists
+from sfweb.api import lists
 from sfweb.models import Artifact, Instance, Network
 from sfweb.models.fields import FromNow
 from sfweb.models.state import State
@@ -69,7 +69,6 @@ def test_aq_4_pages_follow_each_other_without_gap_or_repeat(world: World, who: s
 def test_aq_5_no_list_is_without_an_end(world: World, monkeypatch: pytest.MonkeyPatch):
     """One row more than a list may have: the list is cut, says so, and the rest is behind the Link."""
     monkeypatch.setattr(lists, "MOST_ROWS", 3)
-    monkeypatch.setattr(base, "MOST_ROWS", 3)
     for number in range(4):
         make_instance(world.owner, f"i{number}", world.node)
     assert [len(page) for page in pages(world.person("owner"), "/instances")] == [3, 2]

@@ -1,12 +1,13 @@
 """prune_events, and what a hard delete takes along: events are kept for as long as their type is (EV-9 to EV-16)."""
 
+import urllib.request
 import uuid
 
 import pytest
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
-from sftasks import schedule
+from sftasks import schedule, tasks
 from sftasks.reconcilers import hard_deletes, prune_events
 from sfweb.domain import event_retention
 from sfweb.domain.event_pages import events_of
@@ -14,6 +15,7 @@ from sfweb.domain.events import record
 from sfweb.models import Duty, Event, EventObject, Operation
 from sfweb.models.event import EVENT_TYPES
 from sfweb.models.fields import FromNow, UtcNow
+from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db
 DAY = 86400.0
@@ -125,3 +127,12 @@ def test_ev_16_what_is_written_is_counted_and_how_many_there_are_is_told(django_
     assert metric("database_events_inserted_total", event_type="usage") == before + 1
     prune_events.run()
     assert metric("database_events_rows") >= 0
+
+
+def test_ev_16_the_control_worker_serves_its_metrics(settings):
+    settings.METRICS_PORT, settings.METRICS_ADDRESS = free_port(), "127.0.0.1"
+    tasks._serve_metrics()
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.METRICS_PORT}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    for name in ("events_rows", "events_inserted_total", "events_pruned_total", "orphan_events_pruned_total"):
+        assert f"database_{name}" in text

@@ -27,12 +27,14 @@ pytestmark = pytest.mark.real
 
 SEED = 20260704
 PROVE = bool(os.environ.get("PROVE"))
-EXAMPLES = {GenerationMode.POSITIVE: 100 if PROVE else 7, GenerationMode.NEGATIVE: 40 if PROVE else 4}
+EXAMPLES = {GenerationMode.POSITIVE: 60 if PROVE else 6, GenerationMode.NEGATIVE: 25 if PROVE else 3}
 REAL = 0.85
 """So often a place in an address names something that is there."""
 CONFORM = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
 ORDER = {"get": 0, "post": 1, "put": 2, "patch": 3, "delete": 4}
 IMAGE = "https://images.example.org/tiny.qcow2"
+TAKEN = ("instances", "networks", "interfaces", "artifacts", "label", "snapshots", "agentoperations")
+"""A delete at these may leave nothing to delete for the next."""
 LAST = ("/auth/namespaces/{namespace}", "/nodes/{ref}")
 """Deleting these takes others away with them."""
 
@@ -211,7 +213,7 @@ def test_the_document_is_true(cluster: Plane):
     operations = [found.ok() for found in described.get_all_operations()]
     operations.sort(key=lambda one: (one.path in LAST and one.method == "delete", ORDER[one.method]))
     for operation in operations:
-        if operation.method == "delete":
+        if operation.method == "delete" and operation.path.split("/")[1] in TAKEN and "metadata" not in operation.path:
             things.ready()
         for mode in EXAMPLES:
             _run(asked, operation, mode)
