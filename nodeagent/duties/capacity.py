@@ -2,7 +2,6 @@
 
 import platform
 
-from nodeagent import RELEASE
 from nodeagent.reporter import Duty, Surroundings
 
 PERIOD_SECONDS = 60.0
@@ -21,7 +20,6 @@ def run(around: Surroundings) -> None:
             "mesh_address": around.config.mesh_address,
             "byte_port": around.config.byte_port,
             "kernel": platform.release(),
-            "release": RELEASE,
             **offered.extra,
         }
     )

@@ -1,6 +1,5 @@
 """The capacity duty: what it tells of the node, and what it warns of."""
 
-import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,10 +35,3 @@ def test_hp_5_a_small_mtu_is_warned_of_once_and_not_with_every_look(mtu: int, wa
         capacity.run(around)  # type: ignore[arg-type]
     assert around.noticed == [{"mtu": mtu}] * warnings
     assert around.findings.facts["mesh_mtu"] == mtu
-
-
-def test_a_node_says_which_release_it_runs() -> None:
-    around = Around(9000)
-    capacity.run(around)  # type: ignore[arg-type]
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert around.findings.facts["release"] == project["project"]["version"]
