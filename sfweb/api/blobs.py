@@ -78,6 +78,15 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
     ]
 
 
+def audited_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
+    """With the versions made of each blob, "artifact/index", in the shape that the client's audit counts; one query more."""
+    versions: dict[str, dict[str, Any]] = defaultdict(dict)
+    living = ArtifactVersion.objects.filter(blob__in=[row.uuid for row in rows]).exclude(artifact__state=State.DELETED)
+    for blob, artifact, index in living.order_by("artifact", "index").values_list("blob_id", "artifact_id", "index"):
+        versions[str(blob)][f"{artifact}/{index}"] = {"uuid": str(blob)}
+    return [view | {"blobs": versions[view["uuid"]]} for view in blob_views(rows)]
+
+
 class Copies:
     """What is known of the copies of some blobs: two queries for any number of them."""
 
@@ -120,18 +129,7 @@ class Blobs(SystemView):
         rows = Blob.objects.exclude(state=State.DELETED).order_by("created_at", "uuid")
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
-        shown = page(rows, wanted)
-        versions = _versions([row.uuid for row in shown])
-        return Response([view | {"blobs": versions[view["uuid"]]} for view in blob_views(shown)])
-
-
-def _versions(uuids: Sequence[uuid.UUID]) -> dict[str, dict[str, Any]]:
-    """By blob: the versions made of it, as "artifact/index", in the shape that the client's audit of references counts."""
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
-    living = ArtifactVersion.objects.filter(blob__in=uuids).exclude(artifact__state=State.DELETED)
-    for blob, artifact, index in living.order_by("artifact", "index").values_list("blob_id", "artifact_id", "index"):
-        found[str(blob)][f"{artifact}/{index}"] = {"uuid": str(blob)}
-    return found
+        return Response(audited_views(page(rows, wanted)))
 
 
 class BlobDetail(ApiView):
