@@ -151,7 +151,7 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ("/upload/{ref}", "get"): shows(ref("Upload")),
     ("/upload/{ref}", "post"): shows(WHOLE, 409, 507),
     ("/upload/{ref}/truncate/{offset}", "post"): shows(NULL, 409),
-    ("/blobs", "get"): shows(many(ref("AuditedBlob")), 404),
+    ("/blobs", "get"): shows(many(BLOB), 404),
     ("/blobs/{ref}", "get"): shows(BLOB),
     ("/blobs/{ref}/data", "get"): Answer(BYTES, 200, (406,), media=OCTETS),
     ("/blobs/{ref}/checksum/{algorithm}", "get"): shows(maybe(TEXT)),

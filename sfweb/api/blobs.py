@@ -80,6 +80,15 @@ def blob_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
     ]
 
 
+def audited_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
+    """With the versions made of each blob, "artifact/index", in the shape that the client's audit counts; one query more."""
+    versions: dict[str, dict[str, Any]] = defaultdict(dict)
+    living = ArtifactVersion.objects.filter(blob__in=[row.uuid for row in rows]).exclude(artifact__state=State.DELETED)
+    for blob, artifact, index in living.order_by("artifact", "index").values_list("blob_id", "artifact_id", "index"):
+        versions[str(blob)][f"{artifact}/{index}"] = {"uuid": str(blob)}
+    return [view | {"blobs": versions[view["uuid"]]} for view in blob_views(rows)]
+
+
 class Copies:
     """What is known of the copies of some blobs: two queries for any number of them."""
 
@@ -125,17 +134,7 @@ class Blobs(SystemView):
             rows = rows.exclude(state=State.DELETED)
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
-        return listed(request, rows, wanted, audit_views, BlobFilter)
-
-
-def audit_views(rows: Sequence[Blob]) -> list[dict[str, Any]]:
-    """With the versions made of each, as "artifact/index", in the shape that the client's audit of references counts."""
-    found: dict[uuid.UUID, dict[str, Any]] = defaultdict(dict)
-    of_these = ArtifactVersion.objects.filter(blob__in=[row.uuid for row in rows])
-    living = of_these.exclude(artifact__state=State.DELETED).order_by("artifact", "index")
-    for blob, artifact, index in living.values_list("blob_id", "artifact_id", "index"):
-        found[blob][f"{artifact}/{index}"] = {"uuid": str(blob)}
-    return [view | {"blobs": found[row.uuid]} for row, view in zip(rows, blob_views(rows), strict=True)]
+        return listed(request, rows, wanted, audited_views, BlobFilter)
 
 
 class BlobDetail(ApiView):

@@ -217,8 +217,7 @@ SHAPES: dict[str, Shape] = {
         ),
     ),
     "Grant": record(namespace=TEXT, permission=TEXT),
-    "Blob": record(**ONE_BLOB),
-    "AuditedBlob": record(**ONE_BLOB, blobs=mapping(record(uuid=UUID))),
+    "Blob": record(**ONE_BLOB, blobs__=mapping(record(uuid=UUID))),
     "Version": record(**ONE_BLOB, index=WHOLE),
     "CapturedDisk": record(
         **{**ONE_ARTIFACT, **ONE_BLOB}, blob_uuid=UUID, index=WHOLE, device=TEXT, created=NUMBER, snapshot_uuid=UUID

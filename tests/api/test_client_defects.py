@@ -1,6 +1,6 @@
 """What the public client asks for where it means something else."""
 
-from sfweb.models import ArtifactVersion, Metadata
+from sfweb.models import ArtifactVersion, Key, Metadata
 from tests.api.world import Person, World, make_blob, make_node
 
 
@@ -35,6 +35,13 @@ def test_nobody_writes_that_way_what_is_not_his(other: Person, world: World):
         answer = other.put(f"/instances/{ref}/metadata/colour", {"value": "red"})
         assert (answer.status_code, answer.json()["error"]) == (404, f"instance not found: {ref}")
     assert stored("artifact") == stored("blob") == {}
+
+
+def test_au_12_a_key_for_instances_alone_does_not_write_artifacts_that_way(owner: Person, world: World):
+    Key.objects.filter(namespace=world.owner).update(scopes=["instance.*"])
+    assert owner.put(f"/instances/{world.artifact.uuid}/metadata/colour", {"value": "red"}).status_code == 404
+    assert owner.put(f"/instances/{world.instance.uuid}/metadata/colour", {"value": "red"}).status_code == 200
+    assert stored("artifact") == {}
 
 
 def test_reading_that_way_is_refused(owner: Person, world: World):
