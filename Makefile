@@ -57,6 +57,7 @@ prove: install lint
 	$(PYTHON) -m bench.steps
 	$(PYTHON) -m bench.create
 	$(PYTHON) -m bench.first_boot
+	$(PYTHON) -m bench.reading
 
 clean-room:
 	@/usr/bin/python3 -m lab.clean_room
