@@ -25,7 +25,7 @@ from sfweb.api.base import (
 from sfweb.api.filters import InstanceFilter
 from sfweb.api.instance_changes import ChangeInput
 from sfweb.api.instance_inputs import CardInput, DiskInput
-from sfweb.api.instance_views import instance_views
+from sfweb.api.instance_views import instance_views, plain
 from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
@@ -79,19 +79,18 @@ class DeleteAllInput(Input):
 
 def shown(ref: uuid.UUID) -> dict[str, Any]:
     """One instance as its rows stand now, with its operations."""
-    row = Instance.objects.select_related("namespace", "node").get(pk=ref)
-    return instance_views([row])[0] | pointers("instance", ref)
+    return instance_views([plain(Instance.objects.filter(pk=ref)).get()])[0] | pointers("instance", ref)
 
 
 class Instances(ApiView):
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = Instance.objects.select_related("namespace", "node").order_by("created_at", "uuid")
+        rows = Instance.objects.order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
         if not wanted.get("all") and "state" not in wanted:
             rows = rows.exclude(state=State.DELETED)
-        return listed(request, rows, wanted, instance_views, InstanceFilter)
+        return listed(request, plain(rows), wanted, instance_views, InstanceFilter)
 
     @takes(NewInstanceInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

@@ -5,6 +5,7 @@ A list is whole without `limit`, as the public client expects, up to MOST_ROWS. 
 """
 
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -61,7 +62,8 @@ def _cut(rows: QuerySet[Any], first: int, limit: int) -> tuple[list[Any], bool]:
         return found[:limit], len(found) > limit
     # The keys alone come straight from an index, in order; joins would make MariaDB read and sort all rows first.
     order = list(rows.values_list("pk", flat=True)[first : first + limit + 1])
-    there = rows.order_by().in_bulk(order[:limit])
+    key_of = attrgetter(rows.model._meta.pk.attname)
+    there = {key_of(row): row for row in rows.order_by().filter(pk__in=order[:limit])}
     return [there[key] for key in order[:limit] if key in there], len(order) > limit
 
 

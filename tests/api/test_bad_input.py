@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 
+from sfweb.models import Instance
 from tests.api.world import World
 
 I = {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}  # noqa: E741
@@ -390,7 +391,7 @@ def all_rows() -> dict[str, list[Any]]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} {row[1]} {row[2]} {row[5] or row[3]}"[:90])
-def test_iv_1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
+def test_iv_1_ar_17_bad_input_is_refused_with_a_typed_error_and_changes_nothing(row: Row, world: World):
     who, method, path, body, status, error = row
     names = {
         "INSTANCE": world.instance,
@@ -418,6 +419,13 @@ def test_iv_1_bad_input_is_refused_and_changes_nothing(row: Row, world: World):
     assert error in str(told["error"])
     assert answer["X-Request-ID"] == told["request_id"]
     assert all_rows() == before
+
+
+@pytest.mark.parametrize("text", ["not base64!", "YQ=", "YQ", "Ym\n9v*", "\u00e9\u00e9\u00e9\u00e9"])
+def test_ar_18_user_data_that_is_no_base64_is_said_to_be_so(text: str, world: World):
+    answer = world.person("owner").post("/instances", instance(user_data=text))
+    assert (answer.status_code, answer.json()["error"]) == (400, "user_data: must be base64")
+    assert Instance.objects.count() == 1
 
 
 def test_iv_1_the_table_is_long_enough():

@@ -4,6 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from sfweb.api import lists
 from sfweb.models import Artifact, Instance, Network
@@ -148,3 +149,27 @@ def test_aq_2_a_row_of_a_list_is_what_the_object_says_of_itself(owner: Person, s
             assert plural != "blobs" or row.pop("blobs")
             assert {**alone, **row} == alone
             assert set(alone) - set(row) <= {"last_cluster_operation"}
+
+
+def test_sq_7_what_others_have_does_not_use_up_a_page(owner: Person, other: Person, world: World):
+    """Whether a row may be seen is asked where it is cut, so that pages are full and nothing is read for nobody."""
+    for number in range(6):
+        make_artifact(world.other, f"hidden{number}", world.blob)
+    shared = [make_artifact(world.system, f"shared{number}", world.blob) for number in range(2)]
+    Artifact.objects.filter(pk__in=[row.pk for row in shared]).update(shared=True)
+    found = owner.get("/artifacts?limit=3&order=-created").json()
+    assert {str(row.uuid) for row in shared} < {row["uuid"] for row in found} and len(found) == 3
+    assert all(row["namespace"] != "other" for row in found)
+    assert len(other.get("/artifacts?limit=8").json()) == 8
+
+
+@pytest.mark.parametrize(("who", "path"), PAGED[:6])
+def test_sq_8_a_list_that_cannot_be_read_is_no_empty_list(
+    world: World, who: str, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    def gone(*_: Any) -> Any:
+        raise OperationalError(2013, "Lost connection to server during query")
+
+    monkeypatch.setattr(lists, "_cut", gone)
+    answer = world.person(who).get(path)
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

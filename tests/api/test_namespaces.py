@@ -41,3 +41,14 @@ def test_a_namespace_can_be_deleted_once_it_is_empty_and_system_never(system: Pe
     assert (answer.status_code, answer.json()["state"]) == (200, "deleted")
     assert Namespace.objects.get(name="other").state == "deleted"
     assert system.delete("/auth/namespaces/other").status_code == 404
+
+
+def test_nw_3_only_system_makes_networks_for_another_namespace(
+    owner: Person, other: Person, system: Person, world: World
+):
+    wanted = {"name": "theirs", "netblock": "10.77.0.0/24", "namespace": "other"}
+    assert owner.post("/networks", wanted).status_code == 401
+    made = system.post("/networks", wanted).json()
+    assert (made["namespace"], other.get(f"/networks/{made['uuid']}").status_code) == ("other", 200)
+    for answer in (owner.get(f"/networks/{made['uuid']}"), owner.delete(f"/networks/{made['uuid']}")):
+        assert answer.status_code == 404

@@ -2,7 +2,7 @@
 
 import uuid
 
-from nodeagent.host import Refused
+from nodeagent.host import Refused, Retry
 from nodeagent.wire import Outcome
 from sftasks import attachment, engine
 from sftasks.operation import Accepted
@@ -10,7 +10,7 @@ from sftasks.operations import artifact_fetch, instance_create
 from sftasks.reconcilers import node_objects
 from sfweb.domain.specs import NewArtifact
 from sfweb.domain.transactions import durable
-from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation
+from sfweb.models import Artifact, Blob, BlobLocation, NodeObject, Operation, Step
 from tests.cluster import repeats_are_harmless
 from tests.factories import new_instance
 
@@ -59,6 +59,20 @@ def test_a_failed_copy_marks_only_that_copy(make_bare):
     cluster.settle()
     assert Blob.objects.get().state == "created"
     assert BlobLocation.objects.count() == 1
+
+
+def test_fr_8_a_copy_from_another_node_is_tried_again_as_often_as_a_fetch_from_outside(make_bare):
+    cluster = make_bare()
+    fetch(cluster)
+    cluster.settle()
+    for node in cluster.nodes:
+        for _ in range(3):
+            node.host.fail_next("fetch_blob", Retry("fetch.server", "the peer is busy"))
+    copied = copy(cluster)
+    cluster.settle()
+    step = Step.objects.get(operation=copied.operation)
+    assert (step.failures, step.attempt, step.state) == (3, 4, "done")
+    assert BlobLocation.objects.count() == 2
 
 
 def test_repeats_are_harmless(make_bare):

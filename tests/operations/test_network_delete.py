@@ -1,13 +1,16 @@
 """network_delete: at once when nothing uses it, else when its last interface has gone."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
-from sftasks import engine
-from sftasks.operations import instance_create, network_delete
+from sftasks import attachment, engine
+from sftasks.operations import instance_create, network_create, network_delete
+from sfweb.domain.transactions import durable
 from sfweb.errors import Forbidden, NotFound
 from sfweb.models import FLOATING, Address, CarrierLease, Network, PoolAllocation
 from tests.cluster import repeats_are_harmless
-from tests.factories import new_instance
+from tests.factories import new_instance, new_network
 
 
 def delete(cluster):
@@ -23,6 +26,20 @@ def test_nothing_is_left_on_any_node(served):
     assert not CarrierLease.objects.exists()
     assert not Address.objects.filter(network=network).exists()
     assert served.findings() == []
+
+
+def test_fl_2_the_outside_gateway_is_given_back_once_and_not_to_two(served):
+    """Its value rests after the first delete; a second one, or the clean-up of the row, does not shorten that."""
+    value = Address.objects.get(owner_uuid=served.network.pk, network_id=FLOATING).value
+    delete(served)
+    served.settle()
+    rested = Address.objects.get(network_id=FLOATING, value=value)
+    assert (rested.kind, rested.owner_uuid) == ("deletion-halo", None)
+    served.run(durable(lambda: attachment.release_egress(served.network.pk)))
+    again = Address.objects.get(network_id=FLOATING, value=value)
+    assert (again.released_at, again.kind) == (rested.released_at, "deletion-halo")
+    other = served.ask(network_create.request, served.caller, new_network(name="other"))
+    assert Network.objects.get(pk=other.row.pk).floating_gateway not in (None, str(IPv4Address(value)))
 
 
 def test_nw_9_the_vni_stays_taken_until_the_row_goes(served):
