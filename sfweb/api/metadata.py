@@ -15,7 +15,7 @@ from sfweb.domain import lookup
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import Target
 from sfweb.domain.metadata import delete_metadata, metadata_of, set_metadata
-from sfweb.errors import Invalid, NotFound
+from sfweb.errors import NotFound
 
 
 class Owner(NamedTuple):
@@ -43,7 +43,7 @@ OWNERS = {
 class Value(Input):
     """`value` is any JSON but an empty one."""
 
-    value = JSONField(required=False)
+    value = JSONField(error_messages={"required": "no metadata value specified"})
 
 
 class MetadataView(ApiView):
@@ -96,8 +96,6 @@ class AllMetadata(MetadataView):
 class OneMetadata(MetadataView):
     @takes(Value)
     def put(self, request: Request, wanted: dict[str, Any], ref: str, key: str) -> Response:
-        if "value" not in wanted:
-            raise Invalid("value: no metadata value specified")
         set_metadata(self.caller, self.target(ref), key, wanted["value"])
         return Response(None)
 

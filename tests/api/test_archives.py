@@ -73,6 +73,14 @@ def test_settings_that_no_request_may_say_are_refused(world: World, exported: by
     assert (answer.status_code, "cpus" in answer.json()["error"]) == (400, True)
 
 
+def test_a_disk_that_no_node_gives_out_is_said_before_the_first_byte(
+    world: World, exported: bytes, node_bytes: FakeBytes
+):
+    node_bytes.refuse = 500
+    answer = world.person("owner").get(f"/snapshots/{world.snapshot.uuid}/export")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
 def test_an_export_needs_every_disk(world: World, exported: bytes):
     world.snapshot.settings["disk"].append({"device": "vdc", "bus": "virtio", "size": 1})
     world.snapshot.save()

@@ -94,6 +94,8 @@ def requests(world: World) -> Iterator[tuple[str, str]]:
         for plural in ("instances", "networks", "artifacts", "snapshots", "operations", "labels"):
             yield who, f"/{plural}?{page}"
         for plural in ("instances", "networks"):
+            yield who, f"/{plural}?order=created&{page}"
+            yield who, f"/{plural}?order=-created&{page}"
             yield who, f"/{plural}?name=x77"
             yield who, f"/{plural}?state=error&{page}"
             yield who, f"/{plural}?all=true&{page}"
