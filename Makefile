@@ -58,6 +58,7 @@ prove: install lint
 	$(PYTHON) -m bench.create
 	$(PYTHON) -m bench.first_boot
 	$(PYTHON) -m bench.reading
+	$(PYTHON) -m bench.scale
 
 clean-room:
 	@/usr/bin/python3 -m lab.clean_room
