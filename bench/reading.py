@@ -52,7 +52,9 @@ def fill(rows: Any, instances: int, events: int) -> None:
     for table in ("disks", "interfaces"):
         home = "source.instance_id = (SELECT uuid FROM instances WHERE name = 'first') AND target.name <> 'first'"
         copy(rows, table, f"{table} AS source, instances AS target WHERE {home}")
-    rows.execute("CREATE TEMPORARY TABLE numbered AS SELECT uuid, ROW_NUMBER() OVER () - 1 AS number FROM instances")
+    rows.execute(
+        "CREATE TEMPORARY TABLE numbered (PRIMARY KEY (number)) AS SELECT uuid, ROW_NUMBER() OVER () - 1 AS number FROM instances"
+    )
     rows.execute(f"CREATE TEMPORARY TABLE fresh AS SELECT UUID() AS uuid, seq FROM seq_1_to_{events}")
     rows.execute(
         "INSERT INTO events (uuid, type, node, message, request_id, trace_id)"

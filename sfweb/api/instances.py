@@ -30,7 +30,7 @@ from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.instance_rules import instance_change, new_instance
-from sfweb.domain.lookup import find_instance
+from sfweb.domain.lookup import find_instance, read_instance
 from sfweb.errors import NotFound
 from sfweb.models import Instance
 from sfweb.models.state import State
@@ -79,7 +79,11 @@ class DeleteAllInput(Input):
 
 def shown(ref: uuid.UUID) -> dict[str, Any]:
     """One instance as its rows stand now, with its operations."""
-    return instance_views([plain(Instance.objects.filter(pk=ref)).get()])[0] | pointers("instance", ref)
+    return _in_full(plain(Instance.objects.filter(pk=ref)).get())
+
+
+def _in_full(row: Any) -> dict[str, Any]:
+    return instance_views([row])[0] | pointers("instance", row.uuid)
 
 
 class Instances(ApiView):
@@ -107,7 +111,8 @@ class Instances(ApiView):
 class InstanceDetail(ApiView):
     @takes(InNamespace)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
-        return Response(shown(find_instance(self.caller, ref, wanted.get("namespace")).uuid))
+        row = read_instance(self.caller, ref, wanted.get("namespace"), plain)
+        return Response(_in_full(row))
 
     @takes(InNamespace)
     def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

@@ -5,7 +5,8 @@ refused as ambiguous.
 """
 
 import uuid
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
@@ -65,6 +66,13 @@ def find_instance(caller: Caller, ref: str, namespace: str | None = None) -> Ins
     return _owned(Instance, "instance", caller, ref, namespace)
 
 
+def read_instance(
+    caller: Caller, ref: str, namespace: str | None, read: Callable[[models.QuerySet[Instance]], models.QuerySet[Any]]
+) -> Any:
+    """As `find_instance`, in the same query as what `read` takes of the rows."""
+    return _one(list(read(_meant(Instance, caller, ref, namespace))), "instance", ref, namespace or caller.namespace)
+
+
 def find_network(caller: Caller, ref: str, namespace: str | None = None) -> Network:
     if as_uuid(ref) == FLOATING or ref == "floating":
         if not caller.is_system:
@@ -106,7 +114,7 @@ def find_artifact(caller: Caller, ref: str, *, to_write: bool = False) -> Artifa
         meant = Q(name=ref) | Q(source_url=ref) if "://" in ref else Q(name=ref)
         alive = rows.exclude(state=State.DELETED).filter(meant)
         found = list(alive.filter(namespace__name=caller.namespace)[:MOST_MATCHES]) or list(alive[:MOST_MATCHES])
-    row = _one(found, "artifact", ref, caller.namespace)
+    row: Artifact = _one(found, "artifact", ref, caller.namespace)
     if to_write and not _may_write(caller, row):
         raise NotFound(f"artifact not found: {ref}")
     return row
@@ -173,25 +181,31 @@ def find_operation(caller: Caller, ref: str) -> Operation:
 
 
 def _owned(model: type[Row], noun: str, caller: Caller, ref: str, namespace: str | None) -> Row:
-    rows = model._default_manager.select_related("namespace")
+    found = list(_meant(model, caller, ref, namespace).select_related("namespace"))
+    row: Row = _one(found, noun, ref, namespace or caller.namespace)
+    return row
+
+
+def _meant(model: type[Row], caller: Caller, ref: str, namespace: str | None) -> models.QuerySet[Row]:
+    """The caller's rows that `ref` can mean, at most so many as are told."""
+    rows = model._default_manager.all()
     if not caller.is_system:
         rows = rows.filter(namespace__name=caller.namespace)
     if namespace is not None:
         rows = rows.filter(namespace__name=namespace)
     value = as_uuid(ref)
     if value:
-        return _one(list(rows.filter(uuid=value)[:2]), noun, ref, namespace or caller.namespace)
-    living = rows.filter(name=ref).exclude(state=State.DELETED).exclude(pk=FLOATING)
-    return _one(list(living[:MOST_MATCHES]), noun, ref, namespace or caller.namespace)
+        return rows.filter(uuid=value)
+    return rows.filter(name=ref).exclude(state=State.DELETED).exclude(pk=FLOATING)[:MOST_MATCHES]
 
 
-def _one(found: list[Row], noun: str, ref: str, namespace: str) -> Row:
+def _one(found: list[Any], noun: str, ref: str, namespace: str) -> Any:
     if not found:
         raise NotFound(f"{noun} not found: {ref}")
     if len(found) > 1:
         raise Invalid(
             f'multiple {noun}s have the name "{ref}" in namespace "{namespace}"',
             code="ambiguous",
-            details={"matches": [str(row.pk) for row in found]},
+            details={"matches": [str(row.uuid) for row in found]},
         )
     return found[0]
