@@ -20,7 +20,13 @@ from tests.processes import Plane, Size, free_port, until
 
 ROOM = (10**6, 10**9, 10**6)
 COPIED = {
-    "instances": {"uuid": "UUID()", "name": "CONCAT('n', seq)", "console_port": "NULL", "vdi_port": "NULL"},
+    "instances": {
+        "uuid": "UUID()",
+        "name": "CONCAT('n', seq)",
+        "console_port": "NULL",
+        "vdi_port": "NULL",
+        "created_at": "source.created_at + INTERVAL seq MICROSECOND",
+    },
     "disks": {"uuid": "UUID()", "instance_id": "target.uuid"},
     "interfaces": {"uuid": "UUID()", "instance_id": "target.uuid", "mac": "SUBSTR(MD5(target.uuid), 1, 17)"},
 }
