@@ -32,9 +32,8 @@ class SnapshotExport(ApiView):
         length, parts = archives.pieces(snapshot)
         for part in parts:
             if isinstance(part, Blob) and part.size:
-                _exactly(
-                    part, 0, 1
-                )  # a disk that no node gives out is a 503 here, and a broken file once bytes went out
+                # A disk that no node gives out is a 503 here, and a broken file once bytes went out.
+                _exactly(part, 0, 1)
         response = StreamingHttpResponse(_bytes(parts), content_type="application/x-tar")
         response["Content-Length"] = str(length)
         response["Content-Disposition"] = f'attachment; filename="{snapshot.instance_name}.tar"'

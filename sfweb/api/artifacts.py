@@ -14,7 +14,7 @@ from rest_framework.serializers import ChoiceField
 from sftasks.operations import artifact_delete, artifact_fetch, artifact_publish, artifact_trim
 from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, started, takes
 from sfweb.api.blobs import Uses, blob_views
-from sfweb.api.filters import ArtifactFilter
+from sfweb.api.filters import LISTED, ArtifactFilter
 from sfweb.api.lists import Filtered, listed
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.artifact_rules import (
@@ -36,7 +36,6 @@ from sfweb.models import Artifact, ArtifactVersion, Permission
 from sfweb.models.state import State
 
 MOST_VERSIONS = 1000
-LISTED = (State.INITIAL, State.CREATED, State.ERROR)
 
 
 def artifact_views(caller: Caller, rows: Sequence[Artifact]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 
 from sfweb.api.base import ApiView, Input, Nothing, Number, SystemView, Text, seconds, takes
 from sfweb.api.filters import BlobFilter
-from sfweb.api.lists import Filtered, listed
+from sfweb.api.lists import Filtered, listed, living
 from sfweb.domain.blob_copies import FAILED, LENGTHS, wanted_copies
 from sfweb.domain.lookup import find_blob, find_node, readable_blobs
 from sfweb.domain.metadata import metadata_of
@@ -129,9 +129,7 @@ class ListInput(Filtered):
 class Blobs(SystemView):
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = Blob.objects.order_by("created_at", "uuid")
-        if "state" not in wanted:
-            rows = rows.exclude(state=State.DELETED)
+        rows = living(Blob.objects.order_by("created_at", "uuid"), wanted)
         if "node" in wanted:
             rows = rows.filter(locations__node=find_node(wanted["node"]))
         return listed(request, rows, wanted, audited_views, BlobFilter)

@@ -7,7 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import UUIDField
 
-from sfweb.api.base import MAX_NUMBER, Input, Number, Text, address, takes
+from sfweb.api.base import MAX_NUMBER, Input, Number, Text, takes
+from sfweb.api.lists import keyset_page
 from sfweb.api.metadata import OWNERS, MetadataView, Owner
 from sfweb.domain.event_pages import MAX_PAGE, events_of
 from sfweb.domain.lookup import find_operation
@@ -63,9 +64,5 @@ class Events(MetadataView):
         events = events_of(
             self.owner.object_type, found.uuid, kind=wanted.get("event_type"), limit=limit, before=before
         )
-        response = Response([event_view(event) for event in events])
-        if len(events) == limit:
-            more = f"{request.path}?before={events[-1].uuid}&limit={limit}"
-            more += f"&event_type={wanted['event_type']}" if "event_type" in wanted else ""
-            response["Link"] = f'<{address(request, more)}>; rel="next"'
-        return response
+        views = [event_view(event) for event in events]
+        return keyset_page(request, events, views, {**wanted, "limit": limit}, limit)

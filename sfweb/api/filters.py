@@ -46,11 +46,13 @@ class NetworkFilter(Created):
     order = OrderingFilter(fields={"created_at": "created", "name": "name", "state": "state"})
 
 
-class ArtifactFilter(Created):
-    """Only artifacts that are there, are coming or failed are listed at all."""
+LISTED = (State.INITIAL, State.CREATED, State.ERROR)
+"""Only artifacts that are there, are coming or failed are listed at all."""
 
+
+class ArtifactFilter(Created):
     name = CharFilter()
-    state = ChoiceFilter(choices=[(str(one), str(one)) for one in (State.INITIAL, State.CREATED, State.ERROR)])
+    state = ChoiceFilter(choices=[(str(one), str(one)) for one in LISTED])
     namespace = CharFilter(field_name="namespace__name")
     artifact_type = ChoiceFilter(field_name="kind", choices=ArtifactKind.choices)
     order = OrderingFilter(fields={"created_at": "created", "name": "name", "state": "state"})

@@ -8,13 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks import screenshots
+from sfweb.api.answers import VIEWER
 from sfweb.api.base import ApiView, Nothing, address, takes
 from sfweb.domain import consoles, events, graphics
 from sfweb.domain.lookup import find_instance
 from sfweb.models import Instance
 from sfweb.node_bytes import open_graphics, take_picture
 
-VIEWER = "application/x-virt-viewer"
 PURPOSE = "screen"
 
 

@@ -26,7 +26,7 @@ from sfweb.api.filters import InstanceFilter
 from sfweb.api.instance_changes import ChangeInput
 from sfweb.api.instance_inputs import CardInput, DiskInput
 from sfweb.api.instance_views import instance_views, plain
-from sfweb.api.lists import Filtered, listed
+from sfweb.api.lists import Filtered, listed, living
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.instance_rules import instance_change, new_instance
@@ -92,9 +92,7 @@ class Instances(ApiView):
         rows = Instance.objects.order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
-        if not wanted.get("all") and "state" not in wanted:
-            rows = rows.exclude(state=State.DELETED)
-        return listed(request, plain(rows), wanted, instance_views, InstanceFilter)
+        return listed(request, plain(living(rows, wanted)), wanted, instance_views, InstanceFilter)
 
     @takes(NewInstanceInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

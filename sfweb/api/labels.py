@@ -8,9 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks.operations import artifact_delete, artifact_publish
-from sfweb.api.artifacts import LISTED, MOST_VERSIONS, artifact_views, shown
+from sfweb.api.artifacts import MOST_VERSIONS, artifact_views, shown
 from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Text, started, takes
-from sfweb.api.filters import LabelFilter
+from sfweb.api.filters import LISTED, LabelFilter
 from sfweb.api.lists import Filtered, listed
 from sfweb.domain import catalogue
 from sfweb.domain.artifact_rules import find_label, new_label

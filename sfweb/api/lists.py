@@ -4,7 +4,7 @@ A list is whole without `limit`, as the public client expects, up to MOST_ROWS. 
 `Link: <…>; rel="next"`; without that header there is nothing more. A filter that is left out does not filter (SQ-3).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sfweb.api.base import MOST_ROWS, Page, Text, address
+from sfweb.models.state import State
 
 LATEST = 253402300799
 """The last second of the year 9999: what a moment of the database can be."""
@@ -46,6 +47,11 @@ def _field(one: Any) -> serializers.Field[Any, Any, Any, Any]:
         return Moment()
     assert isinstance(one, CharFilter)
     return Text(max_length=255)
+
+
+def living(rows: QuerySet[Any], wanted: Mapping[str, Any]) -> QuerySet[Any]:
+    """Without those that are deleted, unless `all` or a state asks for them too."""
+    return rows if wanted.get("all") or "state" in wanted else rows.exclude(state=State.DELETED)
 
 
 def filtered(rows: QuerySet[Any], wanted: Mapping[str, Any], filters: type[FilterSet]) -> QuerySet[Any]:
@@ -87,6 +93,19 @@ def listed(
     found, has_more = _cut(rows, wanted.get("offset", 0), limit)
     response = Response(views(found))
     if has_more:
-        following = urlencode({**wanted, "limit": limit, "offset": wanted.get("offset", 0) + limit})
-        response["Link"] = f'<{address(request, f"{request.path}?{following}")}>; rel="next"'
+        _name_next(request, response, {**wanted, "limit": limit, "offset": wanted.get("offset", 0) + limit})
     return response
+
+
+def keyset_page(
+    request: Request, rows: Sequence[Any], views: list[Any], wanted: Mapping[str, Any], limit: int
+) -> Response:
+    """Views of rows that come newest first; a page of `limit` is followed by what is `before` its last one."""
+    response = Response(views)
+    if len(rows) == limit:
+        _name_next(request, response, {**wanted, "before": rows[-1].uuid})
+    return response
+
+
+def _name_next(request: Request, response: Response, query: Mapping[str, Any]) -> None:
+    response["Link"] = f'<{address(request, f"{request.path}?{urlencode(query)}")}>; rel="next"'

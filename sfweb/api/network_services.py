@@ -1,6 +1,7 @@
 """What a network's router does for its owner: routed addresses, hosted names, ping."""
 
 import ipaddress
+from collections.abc import Callable
 from typing import Any
 
 from rest_framework.request import Request
@@ -62,11 +63,7 @@ class NetworkNames(ApiView):
         if not HOSTNAME.match(name):
             raise NotReady(f"name: {name} is not a hostname", code="network.bad_name")
         made = network_dns.request(self.caller, network, name.lower(), address)
-        done = ended(made.operation)
-        if done is None:
-            return _later(request, made.operation)
-        _require_success(done, "network.dnsmasq.restart_failed")
-        return started(request, done, None)
+        return _awaited(request, made.operation, "network.dnsmasq.restart_failed", lambda done: None)
 
 
 class NetworkPing(ApiView):
@@ -75,11 +72,7 @@ class NetworkPing(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str, address: str) -> Response:
         made = network_ping.request(self.caller, _served(self, ref), address)
-        done = ended(made.operation)
-        if done is None:
-            return _later(request, made.operation)
-        _require_success(done, "network.ping_failed")
-        return started(request, done, network_ping.printed(done))
+        return _awaited(request, made.operation, "network.ping_failed", network_ping.printed)
 
 
 def _ipv4(text: str) -> str:
@@ -89,15 +82,14 @@ def _ipv4(text: str) -> str:
         raise Invalid(f"value: {text} is not an IPv4 address") from None
 
 
-def _later(request: Request, operation: Operation) -> Response:
-    operation.refresh_from_db()
-    return started(request, operation, operation_summary(operation), status=202)
-
-
-def _require_success(operation: Operation, code: str) -> None:
-    if operation.state != OperationState.SUCCEEDED:
+def _awaited(request: Request, operation: Operation, code: str, view: Callable[[Operation], Any]) -> Response:
+    """What `view` makes of the operation once it has succeeded; 202 while it goes on, OperationFailed with `code`."""
+    done = ended(operation)
+    if done is None:
+        operation.refresh_from_db()
+        return started(request, operation, operation_summary(operation), status=202)
+    if done.state != OperationState.SUCCEEDED:
         raise OperationFailed(
-            operation.error_message or f"{operation.kind} {operation.state}",
-            code=code,
-            details={"operation": str(operation.pk)},
+            done.error_message or f"{done.kind} {done.state}", code=code, details={"operation": str(done.pk)}
         )
+    return started(request, done, view(done))

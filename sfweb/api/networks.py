@@ -23,7 +23,7 @@ from sfweb.api.base import (
 )
 from sfweb.api.filters import AddressFilter, NetworkFilter
 from sfweb.api.interfaces import interface_views
-from sfweb.api.lists import Filtered, listed
+from sfweb.api.lists import Filtered, listed, living
 from sfweb.api.operation_pointers import pointers
 from sfweb.domain.deletion import namespace_to_empty
 from sfweb.domain.lookup import find_network
@@ -107,9 +107,7 @@ class Networks(ApiView):
         rows = Network.objects.select_related("namespace").order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid).exclude(pk=FLOATING)
-        if not wanted.get("all") and "state" not in wanted:
-            rows = rows.exclude(state=State.DELETED)
-        return listed(request, rows, wanted, network_views, NetworkFilter)
+        return listed(request, living(rows, wanted), wanted, network_views, NetworkFilter)
 
     @takes(NewNetworkInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from sftasks.operations import node_delete
 from sfweb.api.base import Nothing, SystemView, seconds, started, takes
 from sfweb.api.filters import NodeFilter
-from sfweb.api.lists import Filtered, listed
+from sfweb.api.lists import Filtered, listed, living
 from sfweb.domain.cluster_resources import cpu_metrics
 from sfweb.domain.lookup import find_node
 from sfweb.domain.metadata import metadata_of
@@ -61,9 +61,7 @@ class ListInput(Filtered):
 class Nodes(SystemView):
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = Node.objects.select_related("capacity").order_by("name")
-        if "state" not in wanted:
-            rows = rows.exclude(state=State.DELETED)
+        rows = living(Node.objects.select_related("capacity").order_by("name"), wanted)
         return listed(request, rows, wanted, node_views, NodeFilter)
 
 

@@ -7,8 +7,8 @@ from rest_framework.response import Response
 from rest_framework.serializers import UUIDField
 
 from sfweb.api.base import Flag, Input, Number, takes
-from sfweb.api.metadata import OWNERS, MetadataView, Owner
-from sfweb.api.operations import DEFAULT_PAGE, MAX_PAGE, cluster_views, keyset, next_page, visible_operations
+from sfweb.api.metadata import MetadataView
+from sfweb.api.operations import MAX_PAGE, cluster_page, visible_operations
 from sfweb.models.state import OPEN_OPERATION
 
 WITH_OPERATIONS = ("instances", "networks", "artifacts")
@@ -25,10 +25,6 @@ class OfObjectInput(Input):
 class ObjectOperations(MetadataView):
     """Newest first, those that only look too; a full page names the next in its Link header (CV-5)."""
 
-    @property
-    def owner(self) -> Owner:
-        return OWNERS[self.plural]
-
     @takes(OfObjectInput)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         found = self.owner.read(self.caller, ref)
@@ -37,6 +33,4 @@ class ObjectOperations(MetadataView):
         )
         if not wanted.get("all"):
             rows = rows.filter(state__in=OPEN_OPERATION)
-        limit = wanted.get("limit", DEFAULT_PAGE)
-        page = keyset(self.caller, rows, wanted)
-        return next_page(request, Response(cluster_views(page)), page, limit, wanted)
+        return cluster_page(request, self.caller, rows, wanted)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 from rest_framework.request import Request
@@ -24,6 +23,7 @@ from sfweb.api.base import (
     seconds,
     takes,
 )
+from sfweb.api.lists import keyset_page
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import as_uuid, find_namespace, find_operation
 from sfweb.errors import Invalid, NotFound
@@ -80,16 +80,6 @@ def keyset(caller: Caller, rows: QuerySet[Operation], wanted: Mapping[str, Any])
     return [found[key] for key in order if key in found]
 
 
-def next_page(
-    request: Request, response: Response, found: Sequence[Operation], limit: int, wanted: Mapping[str, Any]
-) -> Response:
-    """Name the page that follows a full one in its Link header (AQ-5)."""
-    if len(found) == limit:
-        query = urlencode({**wanted, "before": found[-1].uuid})
-        response["Link"] = f'<{address(request, f"{request.path}?{query}")}>; rel="next"'
-    return response
-
-
 def _target(kind: str | None, ref: str | None, parameter: str) -> dict[str, Any]:
     if kind not in TARGET_TYPES:
         raise Invalid(f"{parameter}: must be one of {', '.join(TARGET_TYPES)}")
@@ -115,8 +105,8 @@ class Operations(ApiView):
     @takes(OperationsInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         found = operation_page(self.caller, wanted)
-        limit = wanted.get("limit", DEFAULT_PAGE)
-        return next_page(request, Response([operation_summary(row) for row in found]), found, limit, wanted)
+        views = [operation_summary(row) for row in found]
+        return keyset_page(request, found, views, wanted, wanted.get("limit", DEFAULT_PAGE))
 
 
 class OperationDetail(ApiView):
@@ -196,6 +186,11 @@ def cluster_views(rows: Sequence[Operation]) -> list[dict[str, Any]]:
     ]
 
 
+def cluster_page(request: Request, caller: Caller, rows: QuerySet[Operation], wanted: Mapping[str, Any]) -> Response:
+    found = keyset(caller, rows, wanted)
+    return keyset_page(request, found, cluster_views(found), wanted, wanted.get("limit", DEFAULT_PAGE))
+
+
 class ByTargetInput(Input):
     target_object_type = Text(max_length=16)
     target_uuid = Text(max_length=36)
@@ -208,9 +203,7 @@ class ClusterOperations(ApiView):
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
         target = _target(wanted.get("target_object_type"), wanted.get("target_uuid"), "target_object_type")
         rows = visible_operations(self.caller).filter(**target)
-        limit = wanted.get("limit", DEFAULT_PAGE)
-        page = keyset(self.caller, rows, wanted)
-        return next_page(request, Response(cluster_views(page)), page, limit, wanted)
+        return cluster_page(request, self.caller, rows, wanted)
 
 
 class ClusterOperationDetail(ApiView):

@@ -10,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from sftasks.operations import instance_revert, instance_snapshot, snapshot_delete
-from sfweb.api.artifacts import artifact_views
-from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, address, seconds, started, takes
+from sfweb.api.artifacts import MOST_VERSIONS, artifact_views
+from sfweb.api.base import ApiView, Flag, Input, Nothing, Number, Page, Text, accepted, seconds, started, takes
 from sfweb.api.blobs import blob_views
 from sfweb.api.filters import SnapshotFilter
-from sfweb.api.lists import Filtered, listed
+from sfweb.api.lists import Filtered, listed, living
 from sfweb.domain import snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_instance
@@ -30,7 +30,7 @@ class SnapshotInput(Input):
     all = Flag()
     device = Text(max_length=16)
     thin = Flag()
-    max_versions = Number(min_value=1, max_value=1000)
+    max_versions = Number(min_value=1, max_value=MOST_VERSIONS)
 
 
 def captured(snapshot: uuid.UUID) -> dict[str, Any]:
@@ -99,9 +99,7 @@ class InstanceRevert(ApiView):
             self.caller, instance, snapshots.find_of(self.caller, wanted["snapshot"], instance)
         )
         view = {"operation": str(made.operation.pk), "before": made.operation.params["snapshot"]}
-        response = started(request, made.operation, view, status=202)
-        response["Location"] = address(request, f"/operations/{made.operation.pk}")
-        return response
+        return accepted(request, made.operation, view)
 
 
 def set_views(rows: Sequence[SnapshotSet]) -> list[dict[str, Any]]:
@@ -150,9 +148,7 @@ class SnapshotSets(ApiView):
 
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
-        rows = SnapshotSet.objects.select_related("namespace")
-        if "state" not in wanted:
-            rows = rows.exclude(state=State.DELETED)
+        rows = living(SnapshotSet.objects.select_related("namespace"), wanted)
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
         if "instance" in wanted:
