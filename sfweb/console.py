@@ -8,7 +8,9 @@ nothing: run as many as you like.
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import django
@@ -28,6 +30,7 @@ from sfweb.node_bytes import make_ticket  # noqa: E402
 from sfweb.schema import require_current_schema  # noqa: E402
 
 log = logging.getLogger(__name__)
+Asked, Told = TypeVar("Asked"), TypeVar("Told")
 TICKET_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 RECHECK_SECONDS = 10.0
@@ -42,23 +45,24 @@ async def attend(browser: ServerConnection) -> None:
     try:
         text = await asyncio.wait_for(browser.recv(), TICKET_SECONDS)
         text = text if isinstance(text, str) else text.decode(errors="replace")
-        instance, ticket = await asyncio.to_thread(_redeem, text)
+        ticket = await asyncio.to_thread(_with_database, consoles.redeem, text)
     except (SteadyfistError, TimeoutError, ConnectionClosed) as error:
         await browser.close(REFUSED, str(error)[:100])
         return
     try:
-        reader, writer = await asyncio.wait_for(_open(instance), CONNECT_SECONDS)
+        reader, writer = await asyncio.wait_for(_open(ticket.instance), CONNECT_SECONDS)
     except (OSError, EOFError, TimeoutError, ValueError) as error:
-        log.warning("console unreachable", extra={"instance": str(instance.pk), "error": str(error)})
+        log.warning("console unreachable", extra={"instance": str(ticket.instance_id), "error": str(error)})
         await browser.close(UNREACHABLE, "the node does not answer")
         return
     await _relay(browser, reader, writer, ticket)
 
 
-def _redeem(text: str) -> tuple[Instance, ConsoleTicket]:
+def _with_database(ask: Callable[[Asked], Told], asked: Asked) -> Told:
+    """For threads that ask only now and then: a connection that went stale meanwhile is not used."""
     close_old_connections()
     try:
-        return consoles.redeem(text), consoles.ticket_of(text)
+        return ask(asked)
     finally:
         close_old_connections()
 
@@ -68,18 +72,10 @@ async def _until_revoked(ticket: ConsoleTicket) -> None:
     while True:
         await asyncio.sleep(RECHECK_SECONDS * settings.TIME_SCALE)
         try:
-            if not await asyncio.to_thread(_may_stay, ticket):
+            if not await asyncio.to_thread(_with_database, consoles.may_stay, ticket):
                 return
         except Error as error:
             log.warning("a console's right could not be looked at", extra={"error": str(error)})
-
-
-def _may_stay(ticket: ConsoleTicket) -> bool:
-    close_old_connections()
-    try:
-        return consoles.may_stay(ticket)
-    finally:
-        close_old_connections()
 
 
 async def _open(instance: Instance) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

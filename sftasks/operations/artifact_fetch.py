@@ -32,7 +32,7 @@ def request(caller: Caller, wanted: NewArtifact) -> Accepted:
     namespace = find_namespace(caller, wanted.namespace)
     artifact = artifact_refs.image_artifact(namespace, url, shared=wanted.shared)
     node = roomiest_node().pk
-    here = artifact.versions.filter(blob__state=State.CREATED).select_related("blob").order_by("-index").first()
+    here = artifact_refs.newest_version(artifact, State.CREATED)
     if here is not None and here.blob.validators and wanted.sha512 is None:
         return Accepted(artifact, _submit(artifact, here.blob, caller, node=str(node)))
     return Accepted(artifact, _begin(artifact, node, caller, wanted.sha512))

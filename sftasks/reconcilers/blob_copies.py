@@ -7,13 +7,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from sftasks import attachment
-from sfweb.domain import artifact_refs, blob_copies, storage
+from sfweb.domain import artifact_refs, storage
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
-from sfweb.models import ArtifactVersion, Blob, BlobLocation, Disk, Operation
+from sfweb.models import Blob, BlobLocation, Operation
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
 
@@ -35,10 +35,8 @@ def run() -> dict[str, int]:
 
 
 def _lacking(wanted: int) -> QuerySet[Blob]:
-    here = Count("locations", filter=Q(locations__node__in=blob_copies.living_nodes()), distinct=True)
-    named = Exists(ArtifactVersion.objects.filter(blob=OuterRef("pk")).exclude(artifact__state=State.DELETED))
-    used = Exists(Disk.objects.filter(blob=OuterRef("pk")).exclude(instance__state=State.DELETED))
-    rows = Blob.objects.filter(named | used, state=State.CREATED).annotate(here=here)
+    here = Count("locations", filter=Q(locations__node__in=storage.reporting_nodes()), distinct=True)
+    rows = Blob.objects.filter(artifact_refs.is_made_into(), state=State.CREATED).annotate(here=here)
     can = Q(here__gt=0) | Q(source_url__startswith="http")
     return rows.filter(can, here__lt=wanted).order_by("?")[:PAGE]  # what cannot be mended keeps no other out for ever
 
@@ -59,7 +57,7 @@ def _mend(identity: UUID, nodes: list[UUID], wanted: int) -> int:
     blob = Blob.objects.select_for_update().get(pk=identity)
     if blob.state != State.CREATED or not artifact_refs.is_referenced(identity):
         return 0
-    living = blob_copies.living_nodes()
+    living = storage.reporting_nodes()
     holders = set(BlobLocation.objects.filter(blob=blob, node__in=living).values_list("node_id", flat=True))
     keys = {f"blob:{identity}@{node}": node for node in nodes if node not in holders}
     rows = Operation.objects.filter(object_key__in=list(keys))

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from sftasks import wishes
-from sfweb.domain import events
+from sfweb.domain import events, ipam
 from sfweb.domain.rows import insert_unless_taken
 from sfweb.domain.transactions import durable
 from sfweb.models import FLOATING, Address, AddressKind, Interface, Network, NodeObject, Operation
@@ -81,7 +81,7 @@ def _release(row: Address) -> int:
     if working.exists() or wishes.differing(routers).exists():
         return 0
     same = Address.objects.filter(pk=row.pk, kind=row.kind, owner_uuid=row.owner_uuid, released_at=row.released_at)
-    if not same.update(kind=AddressKind.HALO, owner_type="", owner_uuid=None, released_at=UtcNow()):
+    if not ipam.rest(same):
         return 0
     events.record("audit", "unused outside address released", [("network", network)], extra={"address": address})
     return 1

@@ -13,11 +13,12 @@ from sfweb.api.base import ApiView, Input, Nothing, Text, started, takes
 from sfweb.api.blobs import from_a_holder
 from sfweb.api.instances import CardInput, NewInstanceInput, shown
 from sfweb.domain import archives, snapshots
+from sfweb.domain.artifact_refs import newest_version
 from sfweb.domain.instance_rules import new_instance
 from sfweb.domain.lookup import find_artifact, find_namespace
 from sfweb.domain.transactions import durable
 from sfweb.errors import Invalid, NotReady
-from sfweb.models import Blob
+from sfweb.models import Artifact, Blob
 from sfweb.models.state import State
 
 
@@ -73,12 +74,11 @@ class Imports(ApiView):
         return started(request, made.operation, shown(made.row.uuid))
 
 
-def _archive(artifact: Any) -> Blob:
-    version = artifact.versions.filter(blob__state=State.CREATED).select_related("blob").order_by("-index").first()
+def _archive(artifact: Artifact) -> Blob:
+    version = newest_version(artifact, State.CREATED)
     if version is None:
         raise NotReady(f"artifact {artifact.name} has no content yet")
-    blob: Blob = version.blob
-    return blob
+    return version.blob
 
 
 def _settings(said: dict[str, Any], wanted: dict[str, Any], archive: Blob) -> dict[str, Any]:

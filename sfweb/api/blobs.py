@@ -12,7 +12,8 @@ from rest_framework.response import Response
 from sfweb.api.base import ApiView, Input, Nothing, Number, SystemView, Text, seconds, takes
 from sfweb.api.filters import BlobFilter
 from sfweb.api.lists import Filtered, listed, living
-from sfweb.domain.blob_copies import FAILED, LENGTHS, wanted_copies
+from sfweb.domain.blob_copies import FAILED, wanted_copies
+from sfweb.domain.digests import LENGTHS, is_digest
 from sfweb.domain.lookup import find_blob, find_node, readable_blobs
 from sfweb.domain.metadata import metadata_of
 from sfweb.errors import Invalid, NotReady, SteadyfistError, Unavailable
@@ -159,7 +160,7 @@ class BlobByChecksum(ApiView):
     def get(self, request: Request, wanted: dict[str, Any], algorithm: str, checksum: str) -> Response:
         _require_known(algorithm)
         digest = checksum.lower()
-        if len(digest) != LENGTHS[algorithm] or set(digest) - set("0123456789abcdef"):
+        if not is_digest(digest, algorithm):
             raise Invalid(f"checksum: must be {LENGTHS[algorithm]} hexadecimal digits")
         rows = readable_blobs(self.caller).filter(hashes__algorithm=algorithm, hashes__hash_value=digest)
         row = rows.filter(state=State.CREATED).order_by("created_at").first()

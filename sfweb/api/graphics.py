@@ -65,7 +65,7 @@ class ViewerFileOnce(ApiView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ticket: str) -> HttpResponse:
         graphics.require_direct()
-        return _viewer_file(consoles.redeem(ticket, PURPOSE))
+        return _viewer_file(consoles.redeem(ticket, PURPOSE).instance)
 
 
 class Screenshots(ApiView):

@@ -9,9 +9,9 @@ from django.conf import settings
 from django.db.models import DurationField, ExpressionWrapper, F
 
 from sfweb.domain.callers import Caller
-from sfweb.domain.lookup import as_uuid
+from sfweb.domain.lookup import find_own
 from sfweb.domain.rows import insert
-from sfweb.errors import Conflict, Invalid, NotFound, NotReady
+from sfweb.errors import Conflict, Invalid, NotReady
 from sfweb.models import AgentOperation, Instance
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.instance import AGENT_READY
@@ -78,12 +78,7 @@ def has_expired(agent_operation: uuid.UUID) -> bool:
 
 
 def find(caller: Caller, ref: str) -> AgentOperation:
-    value = as_uuid(ref)
-    rows = AgentOperation.objects.select_related("operation", "namespace")
-    row = rows.filter(uuid=value).first() if value else None
-    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
-        raise NotFound(f"agent operation not found: {ref}")
-    return row
+    return find_own(AgentOperation.objects.select_related("operation", "namespace"), "agent operation", caller, ref)
 
 
 def complete(row: AgentOperation, results: Mapping[str, Any], **columns: Any) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sfweb.domain.artifact_refs import ARCHIVE, add_version, artifact_of
+from sfweb.domain.artifact_refs import ARCHIVE, USABLE, add_version, artifact_of, newest_version
+from sfweb.domain.digests import is_digest
 from sfweb.errors import Conflict, Invalid
 from sfweb.models import (
     ArtifactKind,
-    ArtifactVersion,
     Blob,
     Disk,
     Instance,
@@ -113,17 +113,15 @@ def base_of(archive: Blob, device: str) -> str:
     return f"{ARCHIVE}{archive.pk}/{device}"
 
 
-def adopt(namespace: Namespace, archive: Blob, members: Sequence[Member]) -> dict[str, str]:
-    """Make rows for the disks, each an image of its own that is still to be copied out; {device: the base that means it}.
+def adopt(namespace: Namespace, archive: Blob, members: Sequence[Member]) -> None:
+    """Make rows for the disks, each an image of its own that is still to be copied out; `base_of` is what means it.
 
     Repeated, it finds those that are there. Call inside a transaction.
     """
-    bases = {}
     for member in members:
         source = base_of(archive, member.device)
         artifact = artifact_of(namespace, ArtifactKind.IMAGE, source, name=f"{archive.pk}/{member.device}")
-        usable = ArtifactVersion.objects.filter(artifact=artifact, blob__state__in=(State.INITIAL, State.CREATED))
-        if not usable.exists():
+        if newest_version(artifact, *USABLE) is None:
             add_version(
                 artifact,
                 archive=archive,
@@ -131,8 +129,6 @@ def adopt(namespace: Namespace, archive: Blob, members: Sequence[Member]) -> dic
                 size=member.size,
                 expected_sha512=member.sha512,
             )
-        bases[member.device] = source
-    return bases
 
 
 def _listed(blob: Blob | None) -> dict[str, Any]:
@@ -149,7 +145,7 @@ def _member(read_bytes: Read, size: int, at: int, disk: Any) -> Member:
     device, sha512 = disk.get("device"), disk.get("sha512")
     if not isinstance(device, str) or not device.isalnum() or len(device) > BLOCK // 8:
         raise Invalid("archive: a disk has no device")
-    if not isinstance(sha512, str) or len(sha512) != 128 or set(sha512) - set("0123456789abcdef"):
+    if not is_digest(sha512, "sha512"):
         raise Invalid(f"archive: {device} has no sha512")
     length = _expect(read_bytes, size, at, _member_name(device))
     if length != disk.get("bytes") or at + BLOCK + length > size:

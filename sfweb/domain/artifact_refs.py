@@ -32,6 +32,8 @@ NOTHING = (None, "", "none")
 BY_SOURCE = ("sf://label/", "sf://upload/", "sf://instance/")
 BY_UUID = ("sf://snapshot/", "sf://artifact/")
 ARCHIVE = "sf://archive/"
+USABLE = (State.INITIAL, State.CREATED)
+"""Blobs that are there, or will be."""
 FORMS = (
     "http(s)://…, label:NAME, image:NAME, sf://label/NAMESPACE/NAME, sf://upload/NAMESPACE/NAME, sf://artifact/UUID,"
     " sf://snapshot/UUID, sf://blob/UUID, sf://instance/UUID/DEVICE, or the name of a label or of a well-known image"
@@ -74,9 +76,8 @@ def _by_label(caller: Caller, base: str, namespace: Namespace) -> Blob:
 
 def _unpacked(caller: Caller, base: str, namespace: Namespace) -> Blob:
     """A disk of an archive that was imported into the namespace; one that is still to be copied out counts too."""
-    usable = (State.INITIAL, State.CREATED)
     versions = ArtifactVersion.objects.filter(artifact__namespace=namespace, artifact__source_url=base)
-    version = versions.filter(blob__state__in=usable).select_related("blob").order_by("-pk").first()
+    version = versions.filter(blob__state__in=USABLE).select_related("blob").order_by("-pk").first()
     if version is None:
         raise NotFound(f"artifact not found or not ready: {base}")
     return version.blob
@@ -123,9 +124,13 @@ def _well_known(namespace: Namespace, name: str) -> Blob:
 def fetched_from(namespace: Namespace, url: str, checksums: str = "") -> Blob:
     """The newest blob of the URL in the namespace, made to be fetched when there is none that is or will be ready."""
     artifact = image_artifact(namespace, url)
-    usable = (State.INITIAL, State.CREATED)
-    version = artifact.versions.filter(blob__state__in=usable).select_related("blob").order_by("-index").first()
+    version = newest_version(artifact, *USABLE)
     return version.blob if version else add_version(artifact, source_url=url, checksums_url=checksums)
+
+
+def newest_version(artifact: Artifact, *states: State) -> ArtifactVersion | None:
+    """The newest version whose blob is in one of these states."""
+    return artifact.versions.filter(blob__state__in=states).select_related("blob").order_by("-index").first()
 
 
 def image_artifact(namespace: Namespace, url: str, *, shared: bool = False) -> Artifact:
@@ -170,16 +175,22 @@ def is_used() -> Q:
     A version of a living artifact, a disk or the firmware of a living instance, a guest's file that somebody asked for, a
     picture of a screen, a disk that is still to be copied out of it.
     """
-    here, gone = {"blob": OuterRef("pk")}, State.DELETED
-    instances = Instance.objects.filter(nvram_blob=OuterRef("pk")).exclude(state=gone)
+    here = {"blob": OuterRef("pk")}
+    instances = Instance.objects.filter(nvram_blob=OuterRef("pk")).exclude(state=State.DELETED)
     return (
-        Q(Exists(ArtifactVersion.objects.filter(**here).exclude(artifact__state=gone)))
-        | Q(Exists(Disk.objects.filter(**here).exclude(instance__state=gone)))
+        is_made_into()
         | Q(Exists(instances))
         | Q(Exists(AgentOperation.objects.filter(**here).exclude(state=AgentOperationState.DELETED)))
         | Q(Exists(Screenshot.objects.filter(**here)))
         | Q(Exists(Blob.objects.filter(archive=OuterRef("pk"), state=State.INITIAL)))
     )
+
+
+def is_made_into() -> Q:
+    """A version of a living artifact, or a disk of a living instance: what copies are kept of."""
+    here, gone = {"blob": OuterRef("pk")}, State.DELETED
+    versions = ArtifactVersion.objects.filter(**here).exclude(artifact__state=gone)
+    return Q(Exists(versions)) | Q(Exists(Disk.objects.filter(**here).exclude(instance__state=gone)))
 
 
 def is_referenced(blob: uuid.UUID) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
+from sfweb.domain.digests import is_digest
 from sfweb.domain.image_urls import check_image_url
 from sfweb.domain.lookup import find_artifact, find_blob, find_namespace, find_upload, visible_artifacts
 from sfweb.domain.names import check_label
@@ -186,6 +187,6 @@ def _check_sha512(text: str | None) -> str | None:
     if text is None:
         return None
     text = text.lower()
-    if len(text) != 128 or set(text) - set("0123456789abcdef"):
+    if not is_digest(text, "sha512"):
         raise Invalid("sha512: must be 128 hexadecimal digits")
     return text

@@ -5,25 +5,23 @@ a broken one, never the blob.
 """
 
 import logging
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from sfweb.domain import events
+from sfweb.domain.digests import LENGTHS, is_digest
 from sfweb.domain.lookup import as_uuid
+from sfweb.domain.storage import reporting_nodes
 from sfweb.models import Blob, BlobHash, BlobLocation, Node, NodeObject
-from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.fields import UtcNow
 from sfweb.models.state import State
 
 log = logging.getLogger(__name__)
-LENGTHS = {"sha1": 40, "sha256": 64, "sha512": 128, "xxh128": 32}
-"""The hashes that are kept, and how many hexadecimal digits each has."""
-HEX = re.compile(r"[0-9a-f]+\Z")
 MOST_CHECKS = 64
 PENDING, VERIFIED, FAILED = "pending", "verified", "failed"
 
@@ -32,9 +30,9 @@ def remember(blob: Blob, node: uuid.UUID, facts: Mapping[str, Any]) -> None:
     """A copy has come and was verified on its node; its hashes replace what was known of an earlier one (BL-3)."""
     hashes = facts.get("hashes")
     claimed = {**(hashes if isinstance(hashes, dict) else {}), "sha512": facts.get("sha512")}
-    for algorithm, length in LENGTHS.items():
+    for algorithm in LENGTHS:
         value = claimed.get(algorithm)
-        if isinstance(value, str) and len(value) == length and HEX.match(value):
+        if is_digest(value, algorithm):
             BlobHash.objects.update_or_create(
                 blob=blob,
                 node_id=node,
@@ -103,9 +101,4 @@ def _has_another(blob: Blob, node: Node) -> bool:
 
 def wanted_copies() -> int:
     """On how many nodes a blob should lie: the setting, or as many nodes as there are."""
-    return min(settings.BLOB_COPIES, max(1, living_nodes().count()))
-
-
-def living_nodes() -> QuerySet[Node]:
-    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
-    return Node.objects.filter(state=State.CREATED, last_seen__gt=fresh)
+    return min(settings.BLOB_COPIES, max(1, reporting_nodes().count()))

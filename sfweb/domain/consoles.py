@@ -36,8 +36,11 @@ def issue(caller: Caller, instance: Instance, purpose: str = "console") -> str:
 
 
 @durable
-def redeem(text: str, purpose: str = "console") -> Instance:
-    """The instance that the ticket opens; the second try, a late one and a made-up one raise Unauthenticated."""
+def redeem(text: str, purpose: str = "console") -> ConsoleTicket:
+    """The ticket, with the instance that it opens; a second try, a late one and a made-up one raise Unauthenticated.
+
+    Who keeps what it opened asks `may_stay` now and then.
+    """
     good = ConsoleTicket.objects.filter(
         digest=_digest(text), purpose=purpose, used_at__isnull=True, expires_at__gt=UtcNow()
     )
@@ -49,12 +52,7 @@ def redeem(text: str, purpose: str = "console") -> Instance:
         raise Unauthenticated("the instance has no console any more")
     _prove(ticket)
     events.record("audit", f"{purpose} opened", [("instance", instance.pk)], extra={"by": ticket.issued_to})
-    return instance
-
-
-def ticket_of(text: str) -> ConsoleTicket:
-    """The ticket that was just redeemed, for who keeps what it opened and asks `may_stay` now and then."""
-    return ConsoleTicket.objects.get(digest=_digest(text))
+    return ticket
 
 
 def may_stay(ticket: ConsoleTicket) -> bool:

@@ -73,6 +73,11 @@ def release_owned(owner_uuid: uuid.UUID, networks: Sequence[uuid.UUID] | None = 
     rows = Address.objects.filter(owner_uuid=owner_uuid).exclude(kind=AddressKind.HALO)
     if networks is not None:
         rows = rows.filter(network_id__in=networks)
+    return rest(rows)
+
+
+def rest(rows: "QuerySet[Address]") -> int:
+    """Put these addresses into their halo, which counts from now."""
     return rows.update(kind=AddressKind.HALO, owner_type="", owner_uuid=None, released_at=UtcNow())
 
 
@@ -83,8 +88,7 @@ def withdraw(address: str, network: Network) -> bool:
 
 def free_withdrawn(address: str, network: uuid.UUID) -> bool:
     """Put a withdrawn outside address into its halo, which counts from now. Harmless when repeated."""
-    rows = _outside(address).filter(owner_uuid=network, released_at__isnull=False)
-    return rows.update(kind=AddressKind.HALO, owner_type="", owner_uuid=None, released_at=UtcNow()) == 1
+    return rest(_outside(address).filter(owner_uuid=network, released_at__isnull=False)) == 1
 
 
 def _outside(address: str) -> "QuerySet[Address]":

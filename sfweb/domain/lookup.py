@@ -156,12 +156,8 @@ def readable_blobs(caller: Caller) -> models.QuerySet[Blob]:
 
 
 def find_upload(caller: Caller, ref: str) -> Upload:
-    value = as_uuid(ref)
     rows = Upload.objects.select_related("node").filter(state=State.CREATED)
-    row = rows.filter(uuid=value).first() if value else None
-    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
-        raise NotFound(f"upload not found: {ref}")
-    return row
+    return find_own(rows, "upload", caller, ref)
 
 
 def find_node(ref: str) -> Node:
@@ -173,10 +169,16 @@ def find_node(ref: str) -> Node:
 
 
 def find_operation(caller: Caller, ref: str) -> Operation:
+    return find_own(Operation.objects.select_related("namespace"), "operation", caller, ref)
+
+
+def find_own(rows: "models.QuerySet[Row]", noun: str, caller: Caller, ref: str) -> Row:
+    """Of things without names: the one with that uuid, if it is the caller's."""
     value = as_uuid(ref)
-    row = Operation.objects.select_related("namespace").filter(uuid=value).first() if value else None
-    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
-        raise NotFound(f"operation not found: {ref}")
+    mine = rows if caller.is_system else rows.filter(namespace=caller.namespace_uuid)
+    row = mine.filter(uuid=value).first() if value else None
+    if row is None:
+        raise NotFound(f"{noun} not found: {ref}")
     return row
 
 

@@ -128,11 +128,15 @@ def _reason(offer: Offer, wanted: Room) -> Rejection | None:
         return Rejection(node=offer.name, stage="node_state", transient=False)
     if offer.cordoned:
         return Rejection(node=offer.name, stage="is_hypervisor", transient=False)
-    if wanted.cpus > offer.largest_cpus:
-        return Rejection(
-            node=offer.name, stage="cpu_max_per_instance", transient=False, limit=offer.largest_cpus, wanted=wanted.cpus
-        )
-    return _shortage(offer, wanted)
+    return _too_many_cpus(offer, wanted) or _shortage(offer, wanted)
+
+
+def _too_many_cpus(offer: Offer, wanted: Room) -> Rejection | None:
+    if wanted.cpus <= offer.largest_cpus:
+        return None
+    return Rejection(
+        node=offer.name, stage="cpu_max_per_instance", transient=False, limit=offer.largest_cpus, wanted=wanted.cpus
+    )
 
 
 def _shortage(offer: Offer, wanted: Room) -> Rejection | None:
@@ -234,19 +238,12 @@ def enlarge(instance: Instance, wanted: Room) -> None:
     What it needs less of than before stays taken until `settle`, so that the change can be taken back.
     """
     row = PlacementReservation.objects.select_for_update().get(instance=instance)
-    more = Room(
-        cpus=max(0, wanted.cpus - row.cpus),
-        memory_mb=max(0, wanted.memory_mb - row.memory_mb),
-        disk_gb=max(0, wanted.disk_gb - row.disk_gb),
-    )
+    more = _excess(wanted, row)
     if more == NOTHING:
         return
     offer = next(offer for offer in snapshot() if offer.node == row.node_id)
-    if more.cpus and wanted.cpus > offer.largest_cpus:
-        largest = Rejection(
-            node=offer.name, stage="cpu_max_per_instance", transient=False, limit=offer.largest_cpus, wanted=wanted.cpus
-        )
-        raise refusal([largest])
+    if more.cpus and (rejection := _too_many_cpus(offer, wanted)):
+        raise refusal([rejection])
     if not take(row.node_id, more):
         guard = Rejection(node=offer.name, stage="capacity_guard", transient=True)
         raise refusal([_shortage(offer, more) or guard])
@@ -258,14 +255,19 @@ def settle(instance: Instance, needed: Room) -> None:
     row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
     if row is None or row.state == ReservationState.RELEASED:
         return
-    less = Room(
-        cpus=max(0, row.cpus - needed.cpus),
-        memory_mb=max(0, row.memory_mb - needed.memory_mb),
-        disk_gb=max(0, row.disk_gb - needed.disk_gb),
-    )
+    less = _excess(row, needed)
     if less != NOTHING:
         _give_back(row.node_id, less)
         _hold(row, less, -1)
+
+
+def _excess(held: Room | PlacementReservation, needed: Room | PlacementReservation) -> Room:
+    """By how much `held` is above `needed`, each figure by itself."""
+    return Room(
+        cpus=max(0, held.cpus - needed.cpus),
+        memory_mb=max(0, held.memory_mb - needed.memory_mb),
+        disk_gb=max(0, held.disk_gb - needed.disk_gb),
+    )
 
 
 def _hold(row: PlacementReservation, change: Room, sign: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sfweb.domain.callers import Caller
-from sfweb.domain.lookup import as_uuid
+from sfweb.domain.lookup import find_own
 from sfweb.errors import Conflict, Invalid, NotFound, NotReady
 from sfweb.models import Blob, Disk, Instance, SnapshotSet
 from sfweb.models.state import State
@@ -42,12 +42,8 @@ def devices_named(instance: Instance, wanted: Mapping[str, Any]) -> list[str] | 
 
 
 def find(caller: Caller, ref: str) -> SnapshotSet:
-    value = as_uuid(ref)
     rows = SnapshotSet.objects.select_related("namespace").exclude(state=State.DELETED)
-    row = rows.filter(uuid=value).first() if value else None
-    if row is None or not (caller.is_system or row.namespace_id == caller.namespace_uuid):
-        raise NotFound(f"snapshot not found: {ref}")
-    return row
+    return find_own(rows, "snapshot", caller, ref)
 
 
 def find_of(caller: Caller, ref: str, instance: Instance) -> SnapshotSet:

@@ -20,10 +20,14 @@ def roomiest_node() -> Node:
 
 def roomy_nodes() -> QuerySet[Node]:
     """The reporting nodes, the one with most free disk first."""
-    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
-    nodes = Node.objects.filter(state=State.CREATED, cordoned=False, last_seen__gt=fresh, capacity__isnull=False)
+    nodes = reporting_nodes().filter(cordoned=False, capacity__isnull=False)
     free = _signed("capacity__limit_disk_gb") - _signed("capacity__used_disk_gb")
     return nodes.order_by(free.desc(), "name")
+
+
+def reporting_nodes() -> QuerySet[Node]:
+    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
+    return Node.objects.filter(state=State.CREATED, last_seen__gt=fresh)
 
 
 def _signed(column: str) -> Cast:

@@ -31,10 +31,7 @@ def powered_off_by_guest(node: Node, instances: Sequence[str], generations: Mapp
 
     generations  {instance: the one that the node had applied}: where the owner has wished otherwise since, that stands
     """
-    if not instances:
-        return
-    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
-    for identity in {str(own) for own in rows}.intersection(instances):
+    for identity in _held(node, instances):
         changed = Instance.objects.filter(pk=identity, node=node, state=State.CREATED).exclude(power="off")
         generation = generations.get(identity)
         if isinstance(generation, int):
@@ -52,10 +49,7 @@ def powered_off_by_guest(node: Node, instances: Sequence[str], generations: Mapp
 @durable
 def stopped_by_disk(node: Node, instances: Sequence[str]) -> None:
     """A disk of these failed and their guests are paused: they stay so, in error, for whoever can save what is on them."""
-    if not instances:
-        return
-    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
-    for identity in {str(own) for own in rows}.intersection(instances):
+    for identity in _held(node, instances):
         row = Instance.objects.select_for_update().filter(pk=identity, node=node, state=State.CREATED).first()
         if row is None:
             continue
@@ -63,6 +57,14 @@ def stopped_by_disk(node: Node, instances: Sequence[str]) -> None:
         transition(row, State.ERROR, error_message=message, power="paused", observed_power="paused")
         Instance.objects.filter(pk=row.pk).update(power_observed_at=UtcNow(), generation=F("generation") + 1)
         events.record("status", message, [("instance", row.pk), ("node", node.pk)])
+
+
+def _held(node: Node, instances: Sequence[str]) -> set[str]:
+    """Those of the instances that the node should hold or has to let go of: of others it has nothing to tell (SE-4)."""
+    if not instances:
+        return set()
+    rows = NodeObject.objects.filter(node=node, object_type="instance").values_list("object_uuid", flat=True)
+    return {str(own) for own in rows}.intersection(instances)
 
 
 @durable
