@@ -12,8 +12,9 @@ from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
 from sftasks import engine, outside, wishes
+from sftasks.operation import Wish
 from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, ipam, placement, ports
+from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, placement, ports
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
@@ -21,7 +22,6 @@ from sfweb.models import (
     Artifact,
     ArtifactKind,
     Blob,
-    CarrierLease,
     Instance,
     Interface,
     Network,
@@ -49,7 +49,7 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     Network.objects.filter(pk=network.pk).update(
         router_generation=network.router_generation, mesh_generation=network.mesh_generation
     )
-    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    carrier = carriers.carrier_of(network.pk)
     needed: list[Operation] = []
     for holder in wishes.holders("network", network.pk):
         if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
@@ -68,7 +68,7 @@ def refresh(network: Network, caller: Caller) -> list[Operation]:
     The network must have been read under its lock.
     """
     Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
-    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    carrier = carriers.carrier_of(network.pk)
     return [] if carrier is None else [serve(network, carrier, caller)]
 
 
@@ -166,11 +166,25 @@ def discard_blob(blob: Blob, caller: Caller = CLUSTER) -> bool:
     return True
 
 
-def settle_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> bool:
+def version_wish(kind: str, artifact: Artifact, blob: Blob, caller: Caller, **more: str) -> Wish:
+    """An operation that makes `blob` a version of the artifact."""
+    return Wish(
+        kind=kind,
+        object_key=f"artifact:{artifact.pk}",
+        targets=[("artifact", artifact.pk), ("blob", blob.pk)],
+        params={"artifact": str(artifact.pk), "blob": str(blob.pk), **more},
+        caller=caller,
+        namespace=artifact.namespace_id,
+    )
+
+
+def settle_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> None:
     """The artifact's new version has its bytes: a repetition of the one before goes, and so does what is beyond the limit.
 
-    Not of snapshots: whoever asked for one waits for just that blob. Both rows must be locked. True when it is news.
+    Not of snapshots: whoever asked for one waits for just that blob. Both rows must be locked.
     """
+    if artifact.state in (State.INITIAL, State.ERROR):
+        transition(artifact, State.CREATED, error_message=None)
     versions = artifact.versions.filter(blob__state=State.CREATED).exclude(blob=blob)
     before = versions.select_related("blob").order_by("-index").first()
     repeated = before is not None and before.blob.sha512 == blob.sha512 and artifact.kind != ArtifactKind.SNAPSHOT
@@ -178,7 +192,6 @@ def settle_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> 
         artifact.versions.filter(blob=blob).delete()
         discard_blob(blob, caller)
     trim_versions(artifact, caller)
-    return not repeated
 
 
 def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -> None:
@@ -229,16 +242,13 @@ def tell_routers(instance: Instance, caller: Caller) -> None:
     """The carriers of the instance's networks learn what has changed about it, such as its name."""
     cards = Interface.objects.filter(instance=instance, state__in=LIVING)
     for network in Network.objects.select_for_update().filter(pk__in=cards.values("network_id")).order_by("pk"):
-        Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
-        carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
-        if carrier is not None:
-            serve(network, carrier, caller)
+        refresh(network, caller)
 
 
 def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[Operation]:
     """A use of the network on `node` has ended; the operations by which its router learns that. Call under its row's lock."""
     Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
-    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    carrier = carriers.carrier_of(network.pk)
     in_use = Interface.objects.filter(network=network, state__in=LIVING)
     if network.state == State.DELETE_WAIT and not in_use.exists():
         return dissolve(network, caller)
@@ -300,13 +310,18 @@ def release(instance: Instance) -> bool:
     placement.release(instance)
     allocator.release_all("instance", instance.pk)
     for interface, network in Interface.objects.filter(instance=instance).values_list("pk", "network_id"):
-        allocator.release_all("interface", interface)
-        ipam.release_owned(interface, [network])  # an outside address waits for the router, not for the guest
+        release_interface(interface, network)
     if instance.state == State.DELETED:
         used = Blob.objects.filter(Q(disks__instance=instance) | Q(nvram_of=instance))
         for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):
             discard_blob(blob)
     return True
+
+
+def release_interface(interface: UUID, network: UUID) -> None:
+    """Give back its MAC and its address inside the network; an outside address waits for the router, not for the guest."""
+    allocator.release_all("interface", interface)
+    ipam.release_owned(interface, [network])
 
 
 def mend_ports(operation: Operation, step: Step, outcome: Outcome) -> bool:

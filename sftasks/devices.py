@@ -6,15 +6,16 @@ common is here too.
 """
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from uuid import UUID
 
 from django.db.models import Sum
 
 from sftasks import attachment, engine, outside, wishes
-from sftasks.operation import Ended, Stage
+from sftasks.operation import Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import allocator, ipam, placement
+from sfweb.domain import allocator, artifact_refs, ipam, placement
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInterface
@@ -56,6 +57,16 @@ def require_usable(network: Network) -> None:
         raise NotReady(f"network {network.name} is not ready yet")
     if network.state != State.CREATED:
         raise NotFound(f"network not found: {network.name} is {network.state}")
+
+
+def lock_blobs(blobs: Iterable[Blob | None]) -> list[Blob]:
+    """Those that there are, under their locks, in the order of their uuids. Raises NotFound for one that is of no use."""
+    wanted = {blob.pk for blob in blobs if blob is not None}
+    rows = list(Blob.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
+    for row in rows:
+        if row.state not in artifact_refs.USABLE:
+            raise NotFound(f"blob {row.pk} is {row.state}: {row.error_message or ''}")
+    return rows
 
 
 def lock_created(instance: UUID) -> Instance:
@@ -117,12 +128,24 @@ def _take_address(card: NewInterface, network: Network, interface: UUID) -> str 
     return ipam.reserve_random(network, AddressKind.INSTANCE, "interface", interface)
 
 
-def stages(operation: Operation) -> Sequence[Stage]:
+def change(name: str, retract: Callable[[Operation], None]) -> Kind:
+    """The kind of an operation that changes an instance's devices or size; `retract` takes its wish back in the rows."""
+    return Kind(
+        name=name,
+        stages=_stages,
+        finish=partial(_finish, retract=retract),
+        retract=retract,
+        mend=attachment.mend_ports,
+        priority=10,
+    )
+
+
+def _stages(operation: Operation) -> Sequence[Stage]:
     """The instance as its rows say now, on its node."""
     return [[instances.step(Instance.objects.get(pk=operation.params["instance"]), "ensure_instance")]]
 
 
-def finish(operation: Operation, ended: Ended, retract: Callable[[Operation], None]) -> None:
+def _finish(operation: Operation, ended: Ended, retract: Callable[[Operation], None]) -> None:
     """End a change of an instance. One that never reached its node takes its wish back here, and the node hears of that.
 
     A wish that was parked, or whose node is missing, stays in the rows (EN-9, EN-12).
@@ -162,5 +185,4 @@ def _end_interfaces(instance: Instance) -> None:
     gone = list(instance.interfaces.filter(state=State.DELETE_WAIT).order_by("network_id", "order"))
     attachment.end_interfaces(gone, instance.node_id)
     for card in gone:
-        allocator.release_all("interface", card.pk)
-        ipam.release_owned(card.pk, [card.network_id])  # an outside address waits for the router
+        attachment.release_interface(card.pk, card.network_id)

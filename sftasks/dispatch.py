@@ -20,7 +20,7 @@ from sftasks.operation import PlannedStep, served
 from sfweb.domain import events
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
-from sfweb.models import Node, NodeCredential, NodeObject, Operation, OperationTarget, Step, Wanted
+from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
 
@@ -161,18 +161,8 @@ def note_progress(node: uuid.UUID, token: str, percent: int) -> None:
         and step.bulk
         and percent // 10 > step.operation.progress // 10
     ):
-        _tell_progress(step.operation, percent)
-
-
-def _tell_progress(operation: Operation, percent: int) -> None:
-    """Of a transfer, every tenth part of it (EV-19)."""
-    targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
-    events.record(
-        "status",
-        f"{operation.kind} at {percent} %",
-        [("operation", operation.pk), *targets],
-        request_id=operation.request_id,
-    )
+        # Of a transfer, every tenth part of it (EV-19).
+        events.record_on(step.operation, "status", f"{step.operation.kind} at {percent} %")
 
 
 def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:

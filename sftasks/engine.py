@@ -326,9 +326,5 @@ def _tell(
     extra: dict[str, Any] | None = None,
 ) -> None:
     """An event on the operation and its targets."""
-    if targets is None:
-        targets = list(OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid"))
     facts = {"operation": str(operation.pk), "kind": operation.kind, **(extra or {})}
-    events.record(
-        "audit", message, [("operation", operation.pk), *targets], extra=facts, request_id=operation.request_id
-    )
+    events.record_on(operation, "audit", message, targets=targets, extra=facts)

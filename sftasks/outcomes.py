@@ -1,7 +1,8 @@
 """What each kind of outcome does to its step: one table (EN-9). Part of the engine; the operation is locked by the caller."""
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.conf import settings
 
@@ -10,7 +11,7 @@ from nodeagent.wire import Kind as OutcomeKind
 from nodeagent.wire import Outcome, dump
 from sftasks.operation import kinds, served
 from sfweb.domain import events
-from sfweb.models import NodeObject, Operation, OperationTarget, Step
+from sfweb.models import NodeObject, Operation, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import StepState, transition
 
@@ -66,6 +67,13 @@ def _done(operation: Operation, step: Step, outcome: Outcome, action: Action) ->
     return Verdict.GO_ON
 
 
+def facts(operation: Operation, action: str) -> Mapping[str, Any] | None:
+    """What the node said when it had last done the action for the operation; None when it has not."""
+    steps = Step.objects.filter(operation=operation, action=action, purpose="do", state=StepState.DONE)
+    step = steps.order_by("-stage").first()
+    return None if step is None else (step.outcome or {}).get("result", {})
+
+
 def _retry(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
     if step.failures >= action.retries:
         return _refused(operation, step, outcome, action)
@@ -81,15 +89,8 @@ def _retry(operation: Operation, step: Step, outcome: Outcome, action: Action) -
 
 def _tell_deferral(operation: Operation, step: Step, outcome: Outcome, wait: float) -> None:
     """Whoever waits for the operation's objects sees why, and until when (FR-2)."""
-    targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
-    facts = {"code": outcome.code, "message": outcome.message, "after": wait, "failures": step.failures + 1}
-    events.record(
-        "status",
-        f"{step.action} deferred",
-        [("operation", operation.pk), *targets],
-        extra=facts,
-        request_id=operation.request_id,
-    )
+    why = {"code": outcome.code, "message": outcome.message, "after": wait, "failures": step.failures + 1}
+    events.record_on(operation, "status", f"{step.action} deferred", extra=why)
 
 
 def _refused(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:

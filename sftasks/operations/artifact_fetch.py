@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.conf import settings
 
-from sftasks import attachment, engine
-from sftasks.operation import Accepted, Ended, Kind, PlannedStep, Stage, Wish
+from sftasks import attachment, engine, outcomes
+from sftasks.operation import Accepted, Ended, Kind, PlannedStep, Stage
 from sfweb.domain import artifact_refs, events
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.image_urls import check_image_url
@@ -19,7 +19,7 @@ from sfweb.domain.specs import NewArtifact
 from sfweb.domain.storage import roomiest_node
 from sfweb.domain.transactions import durable
 from sfweb.errors import Forbidden
-from sfweb.models import Artifact, Blob, Operation, Step
+from sfweb.models import Artifact, Blob, Operation
 from sfweb.models.state import State, transition
 
 
@@ -34,31 +34,19 @@ def request(caller: Caller, wanted: NewArtifact) -> Accepted:
     node = roomiest_node().pk
     here = artifact_refs.newest_version(artifact, State.CREATED)
     if here is not None and here.blob.validators and wanted.sha512 is None:
-        return Accepted(artifact, _submit(artifact, here.blob, caller, node=str(node)))
+        look = attachment.version_wish("artifact_fetch", artifact, here.blob, caller, node=str(node))
+        return Accepted(artifact, engine.submit(look))
     return Accepted(artifact, _begin(artifact, node, caller, wanted.sha512))
 
 
 def _begin(artifact: Artifact, node: UUID, caller: Caller, sha512: str | None = None) -> Operation:
     """Fetch the whole of it, as a new version."""
     blob = artifact_refs.add_version(artifact, source_url=artifact.source_url, expected_sha512=sha512)
-    operation = _submit(artifact, blob, caller)
+    operation = engine.submit(attachment.version_wish("artifact_fetch", artifact, blob, caller))
     brought = attachment.bring_blob(blob, node, caller)
     if brought:
         engine.depend(operation, [brought])
     return operation
-
-
-def _submit(artifact: Artifact, blob: Blob, caller: Caller, **more: str) -> Operation:
-    return engine.submit(
-        Wish(
-            kind="artifact_fetch",
-            object_key=f"artifact:{artifact.pk}",
-            targets=[("artifact", artifact.pk), ("blob", blob.pk)],
-            params={"artifact": str(artifact.pk), "blob": str(blob.pk), **more},
-            caller=caller,
-            namespace=artifact.namespace_id,
-        )
-    )
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
@@ -76,8 +64,6 @@ def finish(operation: Operation, ended: Ended) -> None:
         return
     blob = Blob.objects.select_for_update().get(pk=operation.params["blob"])
     if ended.ok:
-        if artifact.state in (State.INITIAL, State.ERROR):
-            transition(artifact, State.CREATED, error_message=None)
         attachment.settle_version(artifact, blob)
         return
     if artifact.state == State.INITIAL and not artifact.versions.exclude(blob=blob).exists():
@@ -90,8 +76,7 @@ def _looked(operation: Operation, artifact: Artifact, ended: Ended) -> None:
         message = "the version that is here is used: whether there is a newer one could not be found out"
         _tell(operation, artifact, message, {"code": ended.code, "message": ended.message})
         return
-    step = Step.objects.filter(operation=operation, purpose="do").get()
-    if not (step.outcome or {}).get("result", {}).get("changed"):
+    if not (outcomes.facts(operation, "observe_image") or {}).get("changed"):
         _tell(operation, artifact, "the version that is here is the newest", {})
     elif artifact.state == State.CREATED:
         _begin(artifact, UUID(operation.params["node"]), CLUSTER)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sftasks import attachment, engine
-from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sftasks.operation import Accepted, Ended, Kind, Stage
 from sfweb.domain import artifact_refs
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_blob, find_namespace, find_upload
@@ -27,7 +27,7 @@ def request(caller: Caller, wanted: NewUploadedArtifact) -> Accepted:
     namespace = find_namespace(caller, wanted.namespace)
     artifact = _artifact(wanted, namespace)
     blob, node = _version(caller, wanted, artifact)
-    operation = _submit(caller, artifact, blob)
+    operation = engine.submit(attachment.version_wish("artifact_publish", artifact, blob, caller))
     brought = attachment.bring_blob(blob, node, caller) if node else None
     if brought:
         engine.depend(operation, [brought])
@@ -71,19 +71,6 @@ def _living(blob: Blob) -> Blob:
     return row
 
 
-def _submit(caller: Caller, artifact: Artifact, blob: Blob) -> Operation:
-    return engine.submit(
-        Wish(
-            kind="artifact_publish",
-            object_key=f"artifact:{artifact.pk}",
-            targets=[("artifact", artifact.pk), ("blob", blob.pk)],
-            params={"artifact": str(artifact.pk), "blob": str(blob.pk)},
-            caller=caller,
-            namespace=artifact.namespace_id,
-        )
-    )
-
-
 def stages(operation: Operation) -> Sequence[Stage]:
     """None of its own: the blob's operation has done it."""
     return []
@@ -91,14 +78,13 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 def finish(operation: Operation, ended: Ended) -> None:
     artifact = Artifact.objects.select_for_update().get(pk=operation.params["artifact"])
+    blob = Blob.objects.select_for_update().get(pk=operation.params["blob"])
     if ended.ok:
-        if artifact.state in (State.INITIAL, State.ERROR):
-            transition(artifact, State.CREATED, error_message=None)
-        attachment.settle_version(artifact, Blob.objects.select_for_update().get(pk=operation.params["blob"]))
+        attachment.settle_version(artifact, blob)
         return
     if artifact.state == State.INITIAL:
         transition(artifact, State.ERROR, error_message=f"{ended.code}: {ended.message}")
-    attachment.withdraw_version(artifact, Blob.objects.select_for_update().get(pk=operation.params["blob"]))
+    attachment.withdraw_version(artifact, blob)
 
 
 OPERATION = Kind(name="artifact_publish", stages=stages, finish=finish, priority=20)

@@ -1,7 +1,9 @@
 """Give an instance one more disk: at once when it runs and the bus allows that, else while it is off."""
 
+from uuid import UUID
+
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind
+from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain import artifact_refs, limits, placement
 from sfweb.domain.callers import Caller
@@ -9,8 +11,8 @@ from sfweb.domain.instance_rules import HOT_BUSES, MAX_DISKS
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk
 from sfweb.domain.transactions import durable
-from sfweb.errors import Conflict, NotFound
-from sfweb.models import Blob, Disk, Instance, Operation
+from sfweb.errors import Conflict
+from sfweb.models import Disk, Instance, Operation
 from sfweb.models.state import State, transition
 
 
@@ -21,7 +23,7 @@ def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     operation = engine.submit(instances.wish("disk_attach", instance, caller))
     row = devices.lock_created(instance.pk)
     _require_fitting(row, wanted)
-    blob = _locked(blob)
+    blob = next(iter(devices.lock_blobs([blob])), None)
     disk = Disk(
         instance=row,
         position=(row.disks.order_by("-position").values_list("position", flat=True).first() or 0) + 1,
@@ -56,32 +58,12 @@ def _require_fitting(row: Instance, wanted: NewDisk) -> None:
         raise Conflict(f"an instance has at most {MAX_DISKS} disks", code="instance.full")
 
 
-def _locked(blob: Blob | None) -> Blob | None:
-    if blob is None:
-        return None
-    locked = Blob.objects.select_for_update().get(pk=blob.pk)
-    if locked.state not in (State.INITIAL, State.CREATED):
-        raise NotFound(f"blob {locked.pk} is {locked.state}: {locked.error_message or ''}")
-    return locked
-
-
-def finish(operation: Operation, ended: Ended) -> None:
-    devices.finish(operation, ended, retract)
-
-
 def retract(operation: Operation) -> None:
     """The disk is not wanted any more; its room stays taken until the node has confirmed that."""
     disk = Disk.objects.filter(pk=operation.params["disk"], state=State.INITIAL).first()
     if disk is not None:
         transition(disk, State.DELETE_WAIT)
-    instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
+    instances.raise_generation(UUID(operation.params["instance"]))
 
 
-OPERATION = Kind(
-    name="disk_attach",
-    stages=devices.stages,
-    finish=finish,
-    retract=retract,
-    mend=attachment.mend_ports,
-    priority=10,
-)
+OPERATION = devices.change("disk_attach", retract)

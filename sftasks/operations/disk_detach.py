@@ -1,7 +1,9 @@
 """Take a data disk away from its instance, with what is on it."""
 
-from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Wish
+from uuid import UUID
+
+from sftasks import devices, engine
+from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import HOT_BUSES
@@ -26,16 +28,7 @@ def request(caller: Caller, instance: Instance, device: str) -> Accepted:
     disk = instance.disks.filter(device=device).first()
     if disk is None:
         raise NotFound(f"disk not found: {device}")
-    operation = engine.submit(
-        Wish(
-            kind="disk_detach",
-            object_key=key,
-            targets=[("instance", instance.pk)],
-            params={"instance": str(instance.pk), "disk": str(disk.pk), "device": device},
-            caller=caller,
-            namespace=instance.namespace_id,
-        )
-    )
+    operation = engine.submit(instances.wish("disk_detach", instance, caller, disk=str(disk.pk), device=device))
     row = devices.lock_created(instance.pk)
     _require_free(row, disk)
     if disk.state != State.DELETE_WAIT:
@@ -55,24 +48,13 @@ def _require_free(row: Instance, disk: Disk) -> None:
     devices.require_unpaused(row)
 
 
-def finish(operation: Operation, ended: Ended) -> None:
-    devices.finish(operation, ended, retract)
-
-
 def retract(operation: Operation) -> None:
     """The instance keeps the disk, unless its file has gone already: a cancel may come too late."""
     gone = Step.objects.filter(operation=operation, purpose="do", state=StepState.DONE).exists()
     disk = Disk.objects.filter(pk=operation.params["disk"], state=State.DELETE_WAIT).first()
     if disk is not None and not gone:
         transition(disk, State.CREATED)
-    instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
+    instances.raise_generation(UUID(operation.params["instance"]))
 
 
-OPERATION = Kind(
-    name="disk_detach",
-    stages=devices.stages,
-    finish=finish,
-    retract=retract,
-    mend=attachment.mend_ports,
-    priority=10,
-)
+OPERATION = devices.change("disk_detach", retract)

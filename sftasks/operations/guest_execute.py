@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sftasks import attachment, engine
+from sftasks import attachment, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import guests
 from sfweb.domain import agent_operations
@@ -32,7 +32,7 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 def finish(operation: Operation, ended: Ended) -> None:
     row = guests.row_of(operation)
-    result = guests.facts(operation, "collect_guest_command")
+    result = outcomes.facts(operation, "collect_guest_command")
     if ended.ok and result is not None:
         agent_operations.complete(row, {"0": _told(row, result)}, blob_id=_kept(row, result))
     elif ended.ok:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
-from sftasks import attachment, engine
+from sftasks import attachment, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import guests
 from sfweb.domain import agent_operations
@@ -39,7 +39,7 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 def finish(operation: Operation, ended: Ended) -> None:
     row = guests.row_of(operation)
-    made = guests.facts(operation, "get_guest_file")
+    made = outcomes.facts(operation, "get_guest_file")
     assert row.blob_id and row.instance.node_id, "its request made the blob's row, and found a node"
     blob = Blob.objects.select_for_update().get(pk=row.blob_id)
     if ended.ok and made is not None:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 
-from sftasks import attachment, engine
+from sftasks import attachment, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import guests
 from sfweb.domain import agent_operations
@@ -52,7 +52,7 @@ def stages(operation: Operation) -> Sequence[Stage]:
 
 def finish(operation: Operation, ended: Ended) -> None:
     row = guests.row_of(operation)
-    if ended.ok and guests.facts(operation, "put_guest_file") is not None:
+    if ended.ok and outcomes.facts(operation, "put_guest_file") is not None:
         agent_operations.complete(row, {"0": {}, "1": {}})
     elif ended.ok:
         agent_operations.fail(row, "guest.deadline", "its time was over before it started")

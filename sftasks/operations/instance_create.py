@@ -14,7 +14,6 @@ from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInstance
 from sfweb.domain.transactions import durable
-from sfweb.errors import NotFound
 from sfweb.models import (
     Blob,
     Disk,
@@ -90,10 +89,7 @@ def _lock_parents(chosen: _Chosen, room: placement.Room) -> list[Network]:
 
     A reference locks its parent, so that a delete that counts children sees it or comes first (EN-7); by type, then uuid.
     """
-    blobs = sorted(blob.pk for blob in (*chosen.blobs, chosen.nvram) if blob is not None)
-    for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
-        if blob.state not in (State.INITIAL, State.CREATED):
-            raise NotFound(f"blob {blob.pk} is {blob.state}: {blob.error_message or ''}")
+    devices.lock_blobs([*chosen.blobs, chosen.nvram])
     wanted = {network.pk for network in chosen.networks}
     networks = list(Network.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
     for network in networks:

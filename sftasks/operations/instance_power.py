@@ -1,6 +1,7 @@
 """Power verbs: on, off, pause and unpause are wishes that the newest wins; the reboots are operations of their own."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from django.db.models import F
 
@@ -73,7 +74,7 @@ def retract(operation: Operation) -> None:
     Instance.objects.filter(pk=operation.params["instance"], power=ours).update(
         power=former, power_generation=F("generation") + 1
     )
-    instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
+    instances.raise_generation(UUID(operation.params["instance"]))
 
 
 OPERATION = Kind(

@@ -5,10 +5,11 @@ From there on the way leads forward alone: the old files may be gone, but the se
 """
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from django.db.models import F
 
-from sftasks import attachment, captures, engine
+from sftasks import attachment, captures, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain import snapshots
@@ -79,11 +80,11 @@ def finish(operation: Operation, ended: Ended) -> None:
 
 def retract(operation: Operation) -> None:
     """The rows say what is wished at every moment: before RESTORE the disks that are, after it those of the set."""
-    instances.raise_generation(Instance.objects.get(pk=operation.params["instance"]).pk)
+    instances.raise_generation(UUID(operation.params["instance"]))
 
 
 def _keep_what_was(operation: Operation, instance: Instance) -> None:
-    facts = instances.facts(operation, "snapshot_instance")
+    facts = outcomes.facts(operation, "snapshot_instance")
     assert facts is not None and instance.node_id is not None, "the stage before this one was the capture"
     captures.keep(SnapshotSet.objects.select_for_update().get(pk=operation.params["snapshot"]), instance.node_id, facts)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sftasks import captures, engine
+from sftasks import captures, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
 from sfweb.domain import snapshots
@@ -32,7 +32,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     instance = Instance.objects.select_for_update().get(pk=operation.params["instance"])
     snapshot = SnapshotSet.objects.select_for_update().get(pk=operation.params["snapshot"])
     assert instance.node_id is not None, "an instance that was created has a node"
-    facts = instances.facts(operation, "snapshot_instance")
+    facts = outcomes.facts(operation, "snapshot_instance")
     if ended.ok and facts is not None:
         captures.keep(snapshot, instance.node_id, facts)
     else:

@@ -1,9 +1,10 @@
 """Change an instance's name or size, or make its disks larger: the wish is in the rows, the former values in `params` (EN-1)."""
 
 from typing import Any
+from uuid import UUID
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind
+from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain import limits, placement
 from sfweb.domain.callers import CLUSTER, Caller
@@ -61,10 +62,6 @@ def _grow(row: Instance, sizes: dict[str, int]) -> dict[str, list[int]]:
     return grown
 
 
-def finish(operation: Operation, ended: Ended) -> None:
-    devices.finish(operation, ended, retract)
-
-
 def retract(operation: Operation) -> None:
     """Put the former values back, each unless a newer wish has replaced ours. A file that has grown stays as large."""
     params: dict[str, Any] = operation.params
@@ -75,14 +72,7 @@ def retract(operation: Operation) -> None:
             attachment.tell_routers(rows.get(), CLUSTER)
     for disk, (size, room, ours) in params["disks"].items():
         Disk.objects.filter(pk=disk, size_gb=ours).update(size_gb=size, room_gb=room)
-    instances.raise_generation(rows.get().pk)
+    instances.raise_generation(UUID(params["instance"]))
 
 
-OPERATION = Kind(
-    name="instance_update",
-    stages=devices.stages,
-    finish=finish,
-    retract=retract,
-    mend=attachment.mend_ports,
-    priority=10,
-)
+OPERATION = devices.change("instance_update", retract)

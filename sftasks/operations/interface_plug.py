@@ -1,7 +1,7 @@
 """Give an instance one more interface: at once when it runs, else at its next start (NI-4)."""
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind
+from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import MAX_INTERFACES
@@ -9,7 +9,7 @@ from sfweb.domain.lookup import find_network
 from sfweb.domain.specs import NewInterface
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
-from sfweb.models import Instance, Interface, Network, Operation, OperationTarget
+from sfweb.models import Instance, Interface, Network, Operation
 from sfweb.models.state import State, transition
 
 
@@ -31,15 +31,11 @@ def request(caller: Caller, instance: Instance, card: NewInterface) -> Accepted:
     newest = row.interfaces.order_by("-order").values_list("order", flat=True).first()
     made = devices.write_interfaces(row, [card], [network], 0 if newest is None else newest + 1)[0]
     engine.remember(operation, interface=str(made.pk))
-    OperationTarget.objects.create(operation=operation, target_type="interface", target_uuid=made.pk)
+    engine.aim(operation, [("interface", made.pk)])
     instances.raise_generation(row.pk)
     assert row.node_id is not None
     engine.depend(operation, attachment.bring_network(network, row.node_id, caller))
     return Accepted(made, operation)
-
-
-def finish(operation: Operation, ended: Ended) -> None:
-    devices.finish(operation, ended, retract)
 
 
 def retract(operation: Operation) -> None:
@@ -50,11 +46,4 @@ def retract(operation: Operation) -> None:
     instances.raise_generation(card.instance_id)
 
 
-OPERATION = Kind(
-    name="interface_plug",
-    stages=devices.stages,
-    finish=finish,
-    retract=retract,
-    mend=attachment.mend_ports,
-    priority=10,
-)
+OPERATION = devices.change("interface_plug", retract)

@@ -1,7 +1,7 @@
 """Take an interface out of its instance; then its floating address, its address and its MAC are free again (NI-6)."""
 
 from sftasks import attachment, devices, engine
-from sftasks.operation import Accepted, Ended, Kind, Wish
+from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
@@ -19,16 +19,9 @@ def request(caller: Caller, card: Interface) -> Accepted:
     ).first()
     if running is not None:
         return Accepted(Interface.objects.get(pk=card.pk), running)
-    targets = [("instance", card.instance_id), ("interface", card.pk), ("network", card.network_id)]
+    concerned = ("interface", card.pk), ("network", card.network_id)
     operation = engine.submit(
-        Wish(
-            kind="interface_unplug",
-            object_key=key,
-            targets=targets,
-            params={"instance": str(card.instance_id), "interface": str(card.pk)},
-            caller=caller,
-            namespace=card.instance.namespace_id,
-        )
+        instances.wish("interface_unplug", card.instance, caller, *concerned, interface=str(card.pk))
     )
     instance = devices.lock_created(card.instance_id)
     devices.require_unpaused(instance)
@@ -41,10 +34,6 @@ def request(caller: Caller, card: Interface) -> Accepted:
     return Accepted(row, operation)
 
 
-def finish(operation: Operation, ended: Ended) -> None:
-    devices.finish(operation, ended, retract)
-
-
 def retract(operation: Operation) -> None:
     """The guest keeps its interface."""
     card = Interface.objects.get(pk=operation.params["interface"])
@@ -53,11 +42,4 @@ def retract(operation: Operation) -> None:
     instances.raise_generation(card.instance_id)
 
 
-OPERATION = Kind(
-    name="interface_unplug",
-    stages=devices.stages,
-    finish=finish,
-    retract=retract,
-    mend=attachment.mend_ports,
-    priority=10,
-)
+OPERATION = devices.change("interface_unplug", retract)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sftasks import engine
+from sftasks import engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, PlannedStep, Stage, Wish
-from sfweb.domain import ipam
+from sfweb.domain import carriers, ipam
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Invalid, NotReady
-from sfweb.models import CarrierLease, Network, Operation, Step
+from sfweb.models import Network, Operation
 from sfweb.models.state import State
 
 
@@ -27,7 +27,7 @@ def request(caller: Caller, network: Network, address: str) -> Accepted:
         raise Invalid(f"address: {address} is not an IPv4 address") from None
     if wanted not in ipam.block(network):
         raise Invalid(f"address: {address} is not inside {network.netblock}")
-    carrier = CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+    carrier = carriers.carrier_of(network.pk)
     state = Network.objects.values_list("state", flat=True).get(pk=network.pk)
     if state != State.CREATED:
         raise NotReady(f"network {network.name} is {state}")
@@ -48,8 +48,7 @@ def request(caller: Caller, network: Network, address: str) -> Accepted:
 
 def printed(operation: Operation) -> dict[str, Any]:
     """The lines of a ping that has succeeded."""
-    step = Step.objects.get(operation=operation)
-    result = (step.outcome or {}).get("result", {})
+    result = outcomes.facts(operation, "ping_address") or {}
     return {"stdout": result.get("stdout", []), "stderr": result.get("stderr", [])}
 
 

@@ -10,12 +10,13 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Value
 
+from sftasks import outcomes
 from sftasks.operation import PlannedStep, Served, Stage, Wish
 from sfweb.domain import agent_operations
 from sfweb.domain.callers import Caller
-from sfweb.models import AgentOperation, Instance, Operation, Step
+from sfweb.models import AgentOperation, Instance, Operation
 from sfweb.models.fields import FromNow
-from sfweb.models.state import AgentOperationState, StepState
+from sfweb.models.state import AgentOperationState
 
 NEW_SECONDS, PATIENT_SECONDS, HASTY_SECONDS = 10.0, 5.0, 0.2
 """A command that was asked for just now is waited for on the node, an older one only looked at."""
@@ -56,12 +57,6 @@ def stages(operation: Operation, *actions: str) -> Sequence[Stage]:
     ]
 
 
-def facts(operation: Operation, action: str) -> Mapping[str, Any] | None:
-    """What the node said when it had done the action; None when it has not."""
-    step = Step.objects.filter(operation=operation, action=action, state=StepState.DONE).first()
-    return None if step is None else (step.outcome or {}).get("result", {})
-
-
 def _open(arguments: Mapping[str, Any]) -> AgentOperation | None:
     return AgentOperation.objects.filter(pk=arguments["agent_operation"], state=AgentOperationState.QUEUED).first()
 
@@ -75,7 +70,7 @@ def _collect(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
     row = _open(arguments)
     if row is None or row.operation is None:
         return None
-    started = facts(row.operation, "start_guest_command")
+    started = outcomes.facts(row.operation, "start_guest_command")
     is_new = AgentOperation.objects.filter(pk=row.pk, created_at__gt=FromNow(-NEW_SECONDS)).exists()
     left = agent_operations.seconds_left(row.pk)
     return {
@@ -89,32 +84,21 @@ def _collect(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
 
 def _put(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     row = _open(arguments)
-    return (
-        None
-        if row is None
-        else {
-            "instance": str(instance),
-            "blob": str(row.blob_id),
-            "path": row.commands[0]["path"],
-            "mode": row.commands[1]["mode"],
-            "patience": row.patience,
-        }
-    )
+    return None if row is None else _transfer(row) | {"mode": row.commands[1]["mode"]}
 
 
 def _get(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     row = _open(arguments)
-    return (
-        None
-        if row is None
-        else {
-            "instance": str(instance),
-            "blob": str(row.blob_id),
-            "path": row.commands[0]["path"],
-            "patience": row.patience,
-            "ceiling": settings.AGENT_FILE_MAX_BYTES,
-        }
-    )
+    return None if row is None else _transfer(row) | {"ceiling": settings.AGENT_FILE_MAX_BYTES}
+
+
+def _transfer(row: AgentOperation) -> dict[str, Any]:
+    return {
+        "instance": str(row.instance_id),
+        "blob": str(row.blob_id),
+        "path": row.commands[0]["path"],
+        "patience": row.patience,
+    }
 
 
 def _never(guest: UUID, node: UUID, above: int) -> None:

@@ -10,13 +10,13 @@ from django.db.models.functions import Greatest
 
 from nodeagent.specs import CapturedDisk, DiskSpec, InstanceSpec, InterfaceSpec, Power, VideoSpec
 from nodeagent.wire import dump
-from sftasks import statements
+from sftasks import outcomes, statements
 from sftasks.operation import PlannedStep, Served, Wish
 from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
-from sfweb.models import ArtifactVersion, Disk, Instance, Interface, Operation, Step
+from sfweb.models import ArtifactVersion, Disk, Instance, Interface, Operation
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import State, StepState
+from sfweb.models.state import State
 
 
 def wish(kind: str, instance: Instance, caller: Caller, *more: tuple[str, UUID], **params: Any) -> Wish:
@@ -44,16 +44,9 @@ def step(instance: Instance, action: str, **arguments: Any) -> PlannedStep:
     )
 
 
-def facts(operation: Operation, action: str) -> Mapping[str, Any] | None:
-    """What the node said when it had last done the action for the operation; None when it has not."""
-    steps = Step.objects.filter(operation=operation, action=action, purpose="do", state=StepState.DONE)
-    step = steps.order_by("-stage").first()
-    return None if step is None else (step.outcome or {}).get("result", {})
-
-
 def note_power(instance: Instance, operation: Operation) -> None:
     """The power that the operation's last word of the node was about."""
-    power = (facts(operation, "ensure_instance") or {}).get("power", instance.power)
+    power = (outcomes.facts(operation, "ensure_instance") or {}).get("power", instance.power)
     Instance.objects.filter(pk=instance.pk).update(observed_power=power, power_observed_at=UtcNow())
 
 

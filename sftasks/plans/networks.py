@@ -48,7 +48,7 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
     return {"spec": dump(NetworkSpec(network=str(network), vni=vni, peers=peers(network, node)))}
 
 
-def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
     vni = arguments.get("vni") or Network.objects.values_list("vni", flat=True).get(pk=network)
     return {"network": str(network), "vni": vni}
 
@@ -61,5 +61,5 @@ OBJECT = Served(
     generation=_generation,
     newest=Subquery(Network.objects.filter(pk=OuterRef("object_uuid")).values("mesh_generation")),
     advance=_advance,
-    requests={"ensure_network": _present, "remove_network": _absent},
+    requests={"ensure_network": _present, "remove_network": absent},
 )

@@ -13,6 +13,7 @@ from nodeagent.specs import DhcpHost, DnsRecord, EgressSpec, FloatingAddress, Le
 from nodeagent.wire import dump
 from sftasks import statements, wishes
 from sftasks.operation import Served, Wish
+from sftasks.plans import networks
 from sfweb.domain import carriers, ipam
 from sfweb.domain.callers import Caller
 from sfweb.models import FLOATING, Address, AddressKind, DnsEntry, Interface, Network
@@ -97,13 +98,8 @@ def _routed(network: Network) -> tuple[str, ...]:
     return tuple(str(ipaddress.IPv4Address(value)) for value in rows.order_by("value").values_list("value", flat=True))
 
 
-def _absent(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    vni = arguments.get("vni") or Network.objects.values_list("vni", flat=True).get(pk=network)
-    return {"network": str(network), "vni": vni}
-
-
 def _ping(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_absent(network, node, arguments), "address": arguments["address"]}
+    return {**networks.absent(network, node, arguments), "address": arguments["address"]}
 
 
 OBJECT = Served(
@@ -114,5 +110,5 @@ OBJECT = Served(
     generation=_generation,
     newest=Subquery(Network.objects.filter(pk=OuterRef("object_uuid")).values("router_generation")),
     advance=_advance,
-    requests={"ensure_router": _present, "remove_router": _absent, "ping_address": _ping},
+    requests={"ensure_router": _present, "remove_router": networks.absent, "ping_address": _ping},
 )

@@ -2,14 +2,14 @@
 node fell silent or was deleted, a new copy is made of one that is left.
 """
 
-import logging
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.db.models import Count, Q, QuerySet
 
 from sftasks import attachment
+from sftasks.passes import one_of_many
 from sfweb.domain import artifact_refs, storage
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
@@ -17,7 +17,6 @@ from sfweb.models import Blob, BlobLocation, Operation
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
 
-log = logging.getLogger(__name__)
 PAGE = 100
 AGAIN_SECONDS = 600.0
 """Between two attempts to bring one blob to one node."""
@@ -30,7 +29,7 @@ def run() -> dict[str, int]:
     begun = short = 0
     for blob in list(_lacking(wanted)) if wanted else []:
         short += 1
-        begun += _try_to_mend(blob, nodes, wanted)
+        begun += one_of_many(partial(_mend, blob.pk, nodes, wanted), "a blob cannot be copied", blob=str(blob.pk))
     return {"wanted": wanted, "short": short, "begun": begun}
 
 
@@ -39,17 +38,6 @@ def _lacking(wanted: int) -> QuerySet[Blob]:
     rows = Blob.objects.filter(artifact_refs.is_made_into(), state=State.CREATED).annotate(here=here)
     can = Q(here__gt=0) | Q(source_url__startswith="http")
     return rows.filter(can, here__lt=wanted).order_by("?")[:PAGE]  # what cannot be mended keeps no other out for ever
-
-
-def _try_to_mend(blob: Blob, nodes: list[UUID], wanted: int) -> int:
-    """One blob that cannot be served must not keep the others (RO-12)."""
-    try:
-        return _mend(blob.pk, nodes, wanted)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        log.exception("a blob cannot be copied", extra={"blob": str(blob.pk)})
-        return 0
 
 
 @durable

@@ -3,15 +3,14 @@
 Only what no node may still hold: an object with a residue stays until that is confirmed.
 """
 
-import logging
 from collections.abc import Callable
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
 from sftasks import attachment
+from sftasks.passes import one_of_many
 from sfweb.domain import allocator, consoles, event_retention, pending
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
@@ -38,7 +37,6 @@ from sfweb.models import (
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
 
-log = logging.getLogger(__name__)
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
 EVENT_PAGES = 100
@@ -62,17 +60,15 @@ def run() -> dict[str, int]:
 
 
 def _guarded(object_type: str, forget: Callable[[UUID], int], pk: UUID) -> int:
-    """A row that cannot go must not keep the others (RO-12); one that goes takes its events along (EV-14)."""
-    try:
+    """A row that goes takes its events along (EV-14)."""
+
+    def act() -> int:
         if not forget(pk):
             return 0
         event_retention.forget(object_type, [pk], EVENT_PAGES)
         return 1
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        log.exception("row cannot be deleted", extra={"uuid": str(pk)})
-        return 0
+
+    return one_of_many(act, "row cannot be deleted", uuid=str(pk))
 
 
 def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, UUID]":

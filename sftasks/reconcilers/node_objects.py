@@ -5,16 +5,16 @@ operation that serves its type. One that is parked (its last step failed for a c
 for its owner; but an absence may have none left, so that is tried again now and then.
 """
 
-import logging
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.db.models import Q, QuerySet
 
 from sftasks import engine, wishes
 from sftasks.operation import Wish
+from sftasks.passes import one_of_many
 from sftasks.plans import blobs, instances, networks, routers
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
@@ -22,7 +22,6 @@ from sfweb.models import Blob, Instance, Network, NodeObject, Operation, Wanted
 from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
 
-log = logging.getLogger(__name__)
 PAGE = 500
 AGAIN_SECONDS = 600.0
 """Between two attempts to take away what refused to go."""
@@ -40,7 +39,7 @@ def close_gaps(node: UUID | None = None) -> int:
         busy = _busy(rows)
         for row in rows[: PAGE - submitted]:
             if not busy.intersection(_keys(row)):
-                submitted += _try_to_submit(row)
+                submitted += one_of_many(partial(_submit, row), "wish cannot be served", object=_keys(row)[1])
         last = rows[-1].pk
     return submitted
 
@@ -69,17 +68,6 @@ def _busy(rows: Sequence[NodeObject]) -> set[str]:
     lately = Q(object_key__in=parked, finished_at__gt=FromNow(-AGAIN_SECONDS * settings.TIME_SCALE))
     found = Operation.objects.filter(Q(object_key__in=keys, state__in=OPEN_OPERATION) | lately)
     return set(found.values_list("object_key", flat=True))
-
-
-def _try_to_submit(row: NodeObject) -> int:
-    """One row that cannot be served must not keep the pass from the others (RO-12)."""
-    try:
-        return _submit(row)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        log.exception("wish cannot be served", extra={"object": _keys(row)[1]})
-        return 0
 
 
 @durable

@@ -53,6 +53,11 @@ def lease_of(network: uuid.UUID, node: uuid.UUID) -> Lease | None:
     return Lease(epoch=row["epoch"], seconds=max(0.0, (row["left"] or 0) / 1e6), rivals=has_rivals(node))
 
 
+def carrier_of(network: uuid.UUID) -> uuid.UUID | None:
+    """The node that serves the network."""
+    return CarrierLease.objects.filter(network=network).values_list("node_id", flat=True).first()
+
+
 def renew(node: Node) -> list[tuple[uuid.UUID, int, int]]:
     """Extend every lease that the node holds, as its report was processed; (network, vni, epoch) of each.
 

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from sfweb.domain.rows import insert
 from sfweb.metrics import EVENTS_INSERTED
-from sfweb.models import Event, EventObject
+from sfweb.models import Event, EventObject, Operation, OperationTarget
 from sfweb.models.fields import FromNow
 
 Target = tuple[str, uuid.UUID]
@@ -60,3 +60,17 @@ def record(
         ]
     )
     transaction.on_commit(EVENTS_INSERTED.labels(kind).inc)
+
+
+def record_on(
+    operation: Operation,
+    kind: str,
+    message: str,
+    *,
+    targets: Iterable[Target] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """One event on an operation and on all that it is about; `targets` where the caller knows those already."""
+    if targets is None:
+        targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
+    record(kind, message, [("operation", operation.pk), *targets], extra=extra, request_id=operation.request_id)

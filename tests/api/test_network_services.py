@@ -134,6 +134,7 @@ def test_hp_6_ping_answers_lists_of_lines_or_202(served: World, owner: Person, m
             action="ping_address",
             object_type="router",
             object_uuid=served.network.pk,
+            state="done",
             outcome={"result": lines},
         )
         return Operation.objects.get(pk=operation.pk)
