@@ -34,6 +34,7 @@ from nodeagent.specs import (
     NetworkSpec,
     Power,
     RouterSpec,
+    disk_device,
 )
 from nodeagent.wire import dump
 
@@ -175,7 +176,7 @@ class FakeHost(FakeFiles):
         self._plug("attach_disk", instance, "disks", disk.file)
 
     def detach_disk(self, instance: str, device: str) -> None:
-        file = next((name for name in self._disks_of(instance) if name.partition(".")[0] == device), device)
+        file = next((name for name in self._disks_of(instance) if disk_device(name) == device), device)
         self._unplug("detach_disk", instance, "disks", file)
 
     def _disks_of(self, instance: str) -> tuple[str, ...]:

@@ -20,6 +20,12 @@ MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 DEVICE = re.compile(r"(vd|sd|nvme)[a-z0-9]{1,6}\Z")
 DISK_FILE = re.compile(r"(vd|sd|nvme)[a-z0-9]{1,6}(\.[1-9][0-9]{0,5})?\Z")
 MAX_VNI = 2**24 - 1
+FETCH_REFUSALS = frozenset(
+    {"fetch.bad_url", "fetch.denied", "fetch.forbidden", "fetch.not_found", "fetch.redirects", "fetch.tls"}
+)
+"""Why an action that asks a web server may be refused."""
+FETCH_BACKOFF = (15, 30, 60)
+"""Seconds before each retry of such an action; there are no more (FR-2)."""
 GUEST_REFUSALS = frozenset({"cancelled", "guest.off", "guest.refused"})
 """Why an action that speaks to a guest's agent may be refused."""
 
@@ -48,6 +54,11 @@ def require_uuid(value: str, what: str) -> None:
 
 def require_vni(value: int) -> None:
     _within(value, 1, MAX_VNI, "vni")
+
+
+def disk_device(file: str) -> str:
+    """The device of a disk's file."""
+    return file.partition(".")[0]
 
 
 def disk_file(device: str, revision: int) -> str:

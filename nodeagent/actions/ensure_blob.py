@@ -13,21 +13,15 @@ from dataclasses import dataclass
 
 from nodeagent.action import Action, Result
 from nodeagent.host import BlobFacts, Call, Host, Refused
-from nodeagent.specs import BlobSpec, require_uuid
+from nodeagent.specs import FETCH_BACKOFF, FETCH_REFUSALS, BlobSpec, require_uuid
 
-REFUSALS = frozenset(
+REFUSALS = FETCH_REFUSALS | frozenset(
     {
         "blob.conflict",
         "cancelled",
         "disk.full",
-        "fetch.bad_url",
         "fetch.checksum",
-        "fetch.denied",
-        "fetch.forbidden",
-        "fetch.not_found",
-        "fetch.redirects",
         "fetch.size",
-        "fetch.tls",
         "image.backing_file",
         "image.corrupt",
         "image.data_file",
@@ -85,6 +79,6 @@ ACTION = Action(
     bulk=True,
     max_seconds=6 * 3600,
     refusals=REFUSALS,
-    retries=3,
-    backoff=(15, 30, 60),
+    retries=len(FETCH_BACKOFF),
+    backoff=FETCH_BACKOFF,
 )

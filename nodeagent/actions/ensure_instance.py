@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nodeagent.action import Action, Result
 from nodeagent.host import Call, DomainState, Host, Refused, Retry
-from nodeagent.specs import DiskSpec, InstanceSpec, Power
+from nodeagent.specs import DiskSpec, InstanceSpec, Power, disk_device
 from nodeagent.wire import dump
 
 
@@ -103,7 +103,7 @@ def _plug(spec: InstanceSpec, domain: DomainState, host: Host) -> bool:
     for mac in old_macs:
         host.detach_interface(spec.instance, mac)
     for file in old_disks:
-        host.detach_disk(spec.instance, file.partition(".")[0])
+        host.detach_disk(spec.instance, disk_device(file))
     return bool(new_cards or new_disks or old_macs or old_disks)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nodeagent.action import Action, Result
 from nodeagent.host import Call, Host
-from nodeagent.specs import require_uuid
+from nodeagent.specs import FETCH_BACKOFF, FETCH_REFUSALS, require_uuid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,7 @@ ACTION = Action(
     request=Request,
     run=run,
     bulk=True,
-    refusals=frozenset(
-        {"fetch.bad_url", "fetch.denied", "fetch.forbidden", "fetch.not_found", "fetch.redirects", "fetch.tls"}
-    ),
-    retries=3,
-    backoff=(15, 30, 60),
+    refusals=FETCH_REFUSALS,
+    retries=len(FETCH_BACKOFF),
+    backoff=FETCH_BACKOFF,
 )

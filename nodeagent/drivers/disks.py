@@ -40,10 +40,25 @@ def make_empty(path: Path, size: int, call: Call, base: Sequence[str] = ()) -> N
     write(["create", "-q", "-f", "qcow2", *base, f"file:{path}", str(size)], call)
 
 
-def write(words: Sequence[str], call: Call, seconds: float = QEMU_IMG_SECONDS, limits: command.Limits = LIMITS) -> None:
-    """Let qemu-img write a file. Raises Refused("disk.full"), and what `call` raises when it is to stop."""
+def write(
+    words: Sequence[str],
+    call: Call,
+    seconds: float = QEMU_IMG_SECONDS,
+    limits: command.Limits = LIMITS,
+    *,
+    percent: int = 0,
+    alone: bool = False,
+) -> None:
+    """Let qemu-img write a file; `percent` is how far the call is meanwhile, `alone` as in `command.run`.
+
+    Raises Refused("disk.full"), and what `call` raises when it is to stop.
+    """
+
+    def watch() -> None:
+        call.progress(percent)
+
     try:
-        command.run(["qemu-img", *words], timeout=seconds, limits=limits, watch=lambda: call.progress(0))
+        command.run(["qemu-img", *words], timeout=seconds, limits=limits, watch=watch, alone=alone)
     except command.CommandFailed as error:
         if "No space left" in error.complaint:
             raise Refused("disk.full", str(error)) from error

@@ -54,11 +54,9 @@ def _to_qcow2(source: Path, header: Header, max_virtual_gb: int, target: Path, c
     if size > max_virtual_gb * GIB:
         raise Refused("image.too_large", f"a disk of {size} bytes is above {max_virtual_gb} GiB")
     made = target.with_name(f"{target.name}.qcow2")
-    arguments = ["qemu-img", "convert", "-q", "-f", header.format, "-O", "qcow2", f"file:{source}", f"file:{made}"]
+    words = ["convert", "-q", "-f", header.format, "-O", "qcow2", f"file:{source}", f"file:{made}"]
     try:
-        command.run(
-            arguments, timeout=CONVERT_SECONDS, limits=disks.LIMITS, watch=lambda: call.progress(99), alone=True
-        )
+        disks.write(words, call, CONVERT_SECONDS, percent=99, alone=True)
         made.replace(target)
     except command.CommandFailed as error:
         _explain(error)
@@ -68,9 +66,7 @@ def _to_qcow2(source: Path, header: Header, max_virtual_gb: int, target: Path, c
 
 
 def _explain(error: command.CommandFailed) -> None:
-    """Raises Refused for what is the image's fault, or the disk's. A program that broke down says nothing about the image."""
-    if "No space left" in error.complaint:
-        raise Refused("disk.full", str(error)) from error
+    """Raises Refused for what is the image's fault. A program that broke down says nothing about the image."""
     if -error.status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
         limits = f"{disks.LIMITS.cpu_seconds} s of processor time or {disks.LIMITS.file_size // GIB} GiB"
         raise Refused("image.too_large", f"converting it takes more than {limits}") from error

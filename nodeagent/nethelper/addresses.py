@@ -50,12 +50,11 @@ def settle(kernel: Netlink, link: Link, address: str, length: int) -> bool:
 
 def settle_default_route(kernel: Netlink, link: Link, gateway: str) -> bool:
     """Make `gateway` on this device the default route; whether it had to be changed."""
-    request = rtmsg()
-    request["family"] = _AF_INET
-    request["table"] = _MAIN_TABLE
-    for route in kernel.dump(request, netlink.GETROUTE, "default route"):
-        is_default = route["dst_len"] == 0 and route["table"] == _MAIN_TABLE
-        if is_default and (route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")) == (gateway, link.index):
+    for route in _main_table(kernel, "default route"):
+        if route["dst_len"] == 0 and (route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF")) == (
+            gateway,
+            link.index,
+        ):
             return False
     route = rtmsg()
     route["family"] = _AF_INET
@@ -67,20 +66,12 @@ def settle_default_route(kernel: Netlink, link: Link, gateway: str) -> bool:
 
 def host_routes(kernel: Netlink, link: Link) -> set[str]:
     """The single addresses that are routed to the device as they are."""
-    request = rtmsg()
-    request["family"] = _AF_INET
-    request["table"] = _MAIN_TABLE
-    found = kernel.dump(request, netlink.GETROUTE, link.name)
-    single = [route for route in found if (route["dst_len"], route["table"]) == (32, _MAIN_TABLE)]
+    single = [route for route in _main_table(kernel, link.name) if route["dst_len"] == 32]
     return {route.get_attr("RTA_DST") for route in single if route.get_attr("RTA_OIF") == link.index}
 
 
 def routes(kernel: Netlink) -> list[tuple[str, int, str, int]]:
     """(destination, prefix length, gateway, device) of each route in the main table, in a fixed order."""
-    request = rtmsg()
-    request["family"] = _AF_INET
-    request["table"] = _MAIN_TABLE
-    found = [route for route in kernel.dump(request, netlink.GETROUTE, "routes") if route["table"] == _MAIN_TABLE]
     return sorted(
         (
             route.get_attr("RTA_DST") or "",
@@ -88,8 +79,15 @@ def routes(kernel: Netlink) -> list[tuple[str, int, str, int]]:
             route.get_attr("RTA_GATEWAY") or "",
             route.get_attr("RTA_OIF") or 0,
         )
-        for route in found
+        for route in _main_table(kernel, "routes")
     )
+
+
+def _main_table(kernel: Netlink, what: str) -> list[Any]:
+    request = rtmsg()
+    request["family"] = _AF_INET
+    request["table"] = _MAIN_TABLE
+    return [route for route in kernel.dump(request, netlink.GETROUTE, what) if route["table"] == _MAIN_TABLE]
 
 
 def settle_host_routes(kernel: Netlink, link: Link, wanted: Set[str]) -> bool:
