@@ -11,17 +11,16 @@ import argparse
 import http.client
 import json
 import re
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Any
 
-import MySQLdb
-
 from bench import figures
-from tests.processes import DATABASE, Plane, Size, free_port, new_instance, until
+from bench.beside import ROOM, body, connect, logged, raw_side, signed_in, start
+from tests.processes import Plane, Size
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NEEDLESS = re.compile(r"SET autocommit=1|SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO")
@@ -32,7 +31,6 @@ AS_BEFORE = (
     "DELETE FROM addresses WHERE kind = 'instance'",
     "UPDATE interfaces SET state = 'deleted', mac = NULL WHERE mac IS NOT NULL",
 )
-ROOM = (10**6, 10**9, 10**6)
 
 
 def main() -> None:
@@ -51,31 +49,6 @@ def main() -> None:
             print("\n".join(text[:160] for text in recipe["statements"]))
             return
         compare(plane, rows, network, recipe, options)
-
-
-def start(plane: Plane) -> str:
-    """A plane with a network and a guest on its node; then the API alone. Returns the network's uuid."""
-    plane.start()
-    api = plane.api()
-    network = api.ok("POST", "/networks", {"name": "net", "netblock": "10.9.0.0/16"})["uuid"]
-    until(lambda: api.ok("GET", f"/networks/{network}")["state"] == "created", 60, "a network")
-    first = api.ok("POST", "/instances", body("first", network))["uuid"]
-    until(lambda: api.ok("GET", f"/instances/{first}")["state"] == "created", 60, "an instance")
-    until(lambda: not plane.open_operations(), 60, "all is done")
-    for name in list(plane.processes):
-        if name != "api":
-            plane.kill(name)
-    return str(network)
-
-
-def connect(plane: Plane) -> Any:
-    link = MySQLdb.connect(unix_socket=str(plane.mariadb.socket), user="root", db=DATABASE, charset="utf8mb4")
-    link.autocommit(True)
-    return link.cursor()
-
-
-def body(name: str, network: str) -> dict[str, Any]:
-    return {**new_instance(name, network), "disk": [{"size": 1}]}
 
 
 def put_back(rows: Any) -> None:
@@ -119,16 +92,8 @@ def make_recipe(plane: Plane, rows: Any, network: str) -> dict[str, Any]:
 def captured(plane: Plane, rows: Any, network: str, name: str) -> tuple[dict[str, Any], list[str], str]:
     """(answer, statements, message) of one create."""
     put_back(rows)
-    rows.execute("SET GLOBAL log_output = 'TABLE'")
-    rows.execute("SET GLOBAL general_log = 1")
-    answer = plane.api().ok("POST", "/instances", body(name, network))
-    rows.execute("SET GLOBAL general_log = 0")
-    rows.execute(
-        "SELECT argument FROM mysql.general_log WHERE command_type = 'Query' AND thread_id ="
-        " (SELECT MAX(thread_id) FROM mysql.general_log WHERE argument LIKE 'INSERT INTO instances %')"
-    )
-    texts = [bytes(text).decode() if isinstance(text, bytes) else text for (text,) in rows.fetchall()]
-    rows.execute("TRUNCATE mysql.general_log")
+    ask = partial(plane.api().ok, "POST", "/instances", body(name, network))
+    answer, texts = logged(rows, ask, "argument LIKE 'INSERT INTO instances %'")
     queue = f"node.{plane.node_uuids[0]}"
     letter = plane.redis_command("LINDEX", queue, "0").strip()
     begin = max(index for index, text in enumerate(texts) if "namespace_keys" in text)
@@ -140,19 +105,8 @@ def _by_hand(text: str) -> str:
 
 
 def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], options: argparse.Namespace) -> None:
-    path = plane.directory / "recipe.json"
-    path.write_text(json.dumps(recipe))
-    port = free_port()
-    gunicorn = [sys.executable, "-m", "gunicorn", "--workers=1", "--threads=8", "--keep-alive=75"]
-    raw = plane.add(plane.celery("raw", "raw"))
-    raw.command = [*gunicorn, f"--bind=127.0.0.1:{port}", "bench.raw_create"]
-    raw.environment = {**raw.environment, "BENCH_RECIPE": str(path)}
-    raw.start()
-    client = plane.api()
-    client.sign_in()
-    headers = {"Authorization": str(client.session.headers["Authorization"]), "Content-Type": "application/json"}
-    sides = {"ours": plane.api_ports[0], "raw": port}
-    until(lambda: answers(port), 20, "the raw side listens")
+    sides = {"ours": plane.api_ports[0], "raw": raw_side(plane, "raw_create", recipe)}
+    headers = {**signed_in(plane), "Content-Type": "application/json"}
     times: dict[str, list[list[float]]] = {name: [] for name in sides}
     for number in range(options.rounds + 1):
         for name, listening in sides.items():
@@ -161,14 +115,6 @@ def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], optio
             if number:
                 times[name].append(took)
     report(times, recipe)
-
-
-def answers(port: int) -> bool:
-    try:
-        http.client.HTTPConnection("127.0.0.1", port).connect()
-    except OSError:
-        return False
-    return True
 
 
 def creator(port: int, headers: dict[str, str], network: str) -> Callable[[Any, str], float]:

@@ -8,17 +8,16 @@ view of the rows: it fetches them and writes the answer that ours gave, so its s
 
 import argparse
 import http.client
-import json
-import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from bench import figures
-from bench.create import NEEDLESS, answers, connect, start
-from tests.processes import Plane, Size, free_port, until
+from bench.beside import ROOM, connect, logged, raw_side, signed_in, start
+from bench.create import NEEDLESS
+from tests.processes import Plane, Size
 
-ROOM = (10**6, 10**9, 10**6)
 COPIED = {
     "instances": {
         "uuid": "UUID()",
@@ -59,7 +58,8 @@ def fill(rows: Any, instances: int, events: int) -> None:
         home = "source.instance_id = (SELECT uuid FROM instances WHERE name = 'first') AND target.name <> 'first'"
         copy(rows, table, f"{table} AS source, instances AS target WHERE {home}")
     rows.execute(
-        "CREATE TEMPORARY TABLE numbered (PRIMARY KEY (number)) AS SELECT uuid, ROW_NUMBER() OVER () - 1 AS number FROM instances"
+        "CREATE TEMPORARY TABLE numbered (PRIMARY KEY (number)) AS"
+        " SELECT uuid, ROW_NUMBER() OVER () - 1 AS number FROM instances"
     )
     rows.execute(f"CREATE TEMPORARY TABLE fresh AS SELECT UUID() AS uuid, seq FROM seq_1_to_{events}")
     rows.execute(
@@ -85,16 +85,8 @@ def captured(plane: Plane, rows: Any, path: str) -> dict[str, Any]:
     """Statements and answer of one request of ours."""
     client = plane.api()
     client.ok("GET", path)
-    rows.execute("SET GLOBAL log_output = 'TABLE'")
-    rows.execute("SET GLOBAL general_log = 1")
-    answer = client.ok("GET", path)
-    rows.execute("SET GLOBAL general_log = 0")
-    rows.execute(
-        "SELECT argument FROM mysql.general_log WHERE command_type = 'Query' AND thread_id = (SELECT MAX(thread_id)"
-        " FROM mysql.general_log WHERE argument LIKE '%FROM `namespace_keys`%' OR argument LIKE '%FROM namespace_keys%')"
-    )
-    texts = [bytes(text).decode() if isinstance(text, bytes) else text for (text,) in rows.fetchall()]
-    rows.execute("TRUNCATE mysql.general_log")
+    marker = "argument LIKE '%FROM `namespace_keys`%' OR argument LIKE '%FROM namespace_keys%'"
+    answer, texts = logged(rows, partial(client.ok, "GET", path), marker)
     return {
         "answer": answer,
         "statements": [text for text in texts if text.startswith("SELECT") and not NEEDLESS.match(text)],
@@ -103,19 +95,8 @@ def captured(plane: Plane, rows: Any, path: str) -> dict[str, Any]:
 
 def compare(plane: Plane, recipe: dict[str, Any], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """{path: {side: seconds of the median request, round by round}}."""
-    file = plane.directory / "recipe.json"
-    file.write_text(json.dumps(recipe))
-    port = free_port()
-    raw = plane.add(plane.celery("raw", "raw"))
-    gunicorn = [sys.executable, "-m", "gunicorn", "--workers=1", "--threads=8", "--keep-alive=75"]
-    raw.command = [*gunicorn, f"--bind=127.0.0.1:{port}", "bench.raw_reading"]
-    raw.environment = {**raw.environment, "BENCH_RECIPE": str(file)}
-    raw.start()
-    client = plane.api()
-    client.sign_in()
-    headers = {"Authorization": str(client.session.headers["Authorization"])}
-    until(lambda: answers(port), 20, "the raw side listens")
-    sides = {"ours": plane.api_ports[0], "raw": port}
+    sides = {"ours": plane.api_ports[0], "raw": raw_side(plane, "raw_reading", recipe)}
+    headers = signed_in(plane)
     times: dict[str, dict[str, list[float]]] = {path: {side: [] for side in sides} for path in recipe}
     for number in range(options.rounds + 1):
         for path in recipe:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from bench import figures
-from bench.create import connect, start
-from bench.reading import ROOM, ask, fill
+from bench.beside import ROOM, connect, signed_in, start
+from bench.reading import ask, fill
 from tests.processes import Plane, Size
 
 SMALL = (1_000, 50_000)
@@ -48,11 +48,7 @@ def prepared(stack: ExitStack, instances: int, events: int) -> Plane:
 
 def measured(planes: Mapping[str, Plane], options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """{page: {plane: seconds of the median request, round by round}}; the first round warms up."""
-    headers = {}
-    for name, plane in planes.items():
-        client = plane.api()
-        client.sign_in()
-        headers[name] = {"Authorization": str(client.session.headers["Authorization"])}
+    headers = {name: signed_in(plane) for name, plane in planes.items()}
     times: dict[str, dict[str, list[float]]] = {page: {name: [] for name in planes} for page in PAGES}
     for number in range(options.rounds + 1):
         for page, path in PAGES.items():
