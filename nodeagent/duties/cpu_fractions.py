@@ -2,12 +2,17 @@
 
 from nodeagent.reporter import Duty, Surroundings
 
+NAME = "cpu_fractions"
 PERIOD_SECONDS = 300.0
 """As often as facts are repeated anyway, so that it costs no report of its own."""
 
 
 def run(around: Surroundings) -> None:
-    around.findings.facts["cpu_fractions"] = dict(around.host.cpu_fractions())
+    """Again with the next report while programs come and go: after a start, the others are not up yet at the first look."""
+    found = dict(around.host.cpu_fractions())
+    if found.keys() != around.findings.facts.get(NAME, {}).keys():
+        around.findings.again.add(NAME)
+    around.findings.facts[NAME] = found
 
 
-DUTY = Duty(name="cpu_fractions", period=PERIOD_SECONDS, run=run)
+DUTY = Duty(name=NAME, period=PERIOD_SECONDS, run=run)

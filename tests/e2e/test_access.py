@@ -59,7 +59,7 @@ def test_nodes_tell_what_they_have_and_what_their_programs_take(cloud: Cloud) ->
     taken = cloud.until(
         lambda: {name.removeprefix("process_cpu_fraction_") for name in system.ok("GET", "/nodes/n1/processmetrics")},
         lambda found: found >= PROGRAMS,
-        120,
+        90,
     )
     assert taken == PROGRAMS
     told = cloud.sf("node", "resources", "n1")
