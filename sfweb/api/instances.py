@@ -92,7 +92,7 @@ class Instances(ApiView):
         rows = Instance.objects.order_by("created_at", "uuid")
         if not self.caller.is_system:
             rows = rows.filter(namespace_id=self.own_uuid)
-        return listed(request, plain(living(rows, wanted)), wanted, instance_views, InstanceFilter)
+        return listed(request, living(rows, wanted), wanted, instance_views, InstanceFilter, plain)
 
     @takes(NewInstanceInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:

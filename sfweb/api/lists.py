@@ -67,15 +67,22 @@ def filtered(rows: QuerySet[Any], wanted: Mapping[str, Any], filters: type[Filte
     return found.order_by(first, "-pk" if first.startswith("-") else "pk")
 
 
-def _cut(rows: QuerySet[Any], first: int, limit: int) -> tuple[list[Any], bool]:
+Read = Callable[[QuerySet[Any]], QuerySet[Any]]
+
+
+def _as_models(rows: QuerySet[Any]) -> QuerySet[Any]:
+    return rows
+
+
+def _cut(rows: QuerySet[Any], first: int, limit: int, read: Read) -> tuple[list[Any], bool]:
     """At most `limit` rows from `first` on, and whether there are more."""
     if limit >= MOST_ROWS:
-        found = list(rows[first : first + limit + 1])
+        found = list(read(rows)[first : first + limit + 1])
         return found[:limit], len(found) > limit
     # The keys alone come straight from an index, in order; joins would make MariaDB read and sort all rows first.
     order = list(rows.values_list("pk", flat=True)[first : first + limit + 1])
     key_of = attrgetter(rows.model._meta.pk.attname)
-    there = {key_of(row): row for row in rows.order_by().filter(pk__in=order[:limit])}
+    there = {key_of(row): row for row in read(rows.order_by().filter(pk__in=order[:limit]))}
     return [there[key] for key in order[:limit] if key in there], len(order) > limit
 
 
@@ -85,12 +92,16 @@ def listed(
     wanted: Mapping[str, Any],
     views: Callable[[list[Any]], list[Any]],
     filters: type[FilterSet] | None = None,
+    read: Read = _as_models,
 ) -> Response:
-    """The page that was asked for, by the same number of queries at any length. `rows` come in a whole order."""
+    """The page that was asked for, by the same number of queries at any length. `rows` come in a whole order.
+
+    `read` says what is fetched of the rows once they are chosen: what it joins would slow down the choosing.
+    """
     if filters is not None:
         rows = filtered(rows, wanted, filters)
     limit = wanted.get("limit", MOST_ROWS)
-    found, has_more = _cut(rows, wanted.get("offset", 0), limit)
+    found, has_more = _cut(rows, wanted.get("offset", 0), limit, read)
     response = Response(views(found))
     if has_more:
         _name_next(request, response, {**wanted, "limit": limit, "offset": wanted.get("offset", 0) + limit})
