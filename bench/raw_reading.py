@@ -1,7 +1,7 @@
 """The peer of `bench.reading`: raw WSGI and mysqlclient. Token, the statements that our answer took, the same JSON.
 
-Each address has its statements, as ours ran them once, and the rows of its answer in BENCH_RECIPE; what is made anew for
-each request is everything that the database says and the text of the answer.
+Each address has its statements, as ours ran them once, and its answer in BENCH_RECIPE. Made anew for each request are a
+dictionary of each row that the database gives, with its JSON columns read, and the text of the answer.
 """
 
 import json
@@ -15,6 +15,7 @@ import jwt
 from bench.raw_connection import connection
 
 RECIPE = json.loads(Path(os.environ["BENCH_RECIPE"]).read_text())
+JSON_COLUMNS = {"video", "side_channels", "value", "params", "extra"}
 SECRET = os.environ["SECRET_KEY"]
 
 
@@ -27,7 +28,11 @@ def application(environment: dict[str, Any], start: Callable[..., Any]) -> Itera
     cursor = connection().cursor()
     for statement in wanted["statements"]:
         cursor.execute(statement)
-        cursor.fetchall()
+        names = [column[0] for column in cursor.description]
+        for row in cursor.fetchall():
+            made = dict(zip(names, row, strict=True))
+            for name in JSON_COLUMNS & made.keys():
+                made[name] = json.loads(made[name] or "null")
     text = json.dumps(wanted["answer"]).encode()
     start("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
     return [text]

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m bench.reading [--rounds 5] [--seconds 2] [--instances 1000] [--events 200000]
 
-Both are served by gunicorn (one worker, eight threads) and asked over one kept connection, in turn. The raw side makes no
-view of the rows: it fetches them and writes the answer that ours gave, so its share is the most that could be had.
+Both are served by gunicorn (one worker, eight threads) and asked over one kept connection, in turn. The raw side makes
+a dictionary of each row and reads its JSON columns, and writes the answer that ours gave.
 """
 
 import argparse

@@ -33,10 +33,10 @@ def instance_views(rows: Sequence[Any]) -> list[dict[str, Any]]:
     """As the client reads instances, of rows by `plain`; five queries more."""
     uuids = [row.uuid for row in rows]
     disks: dict[Any, list[Any]] = defaultdict(list)
-    for disk in Disk.objects.filter(instance__in=uuids).order_by("position").values_list(*DISK_COLUMNS, named=True):
+    for disk in Disk.objects.filter(instance__among=uuids).order_by("position").values_list(*DISK_COLUMNS, named=True):
         disks[disk.instance_id].append(disk)
     interfaces: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-    cards = Interface.objects.filter(instance__in=uuids).exclude(state=State.DELETED).order_by("order")
+    cards = Interface.objects.filter(instance__among=uuids).exclude(state=State.DELETED).order_by("order")
     for view in interface_views(list(cards.values_list(*INTERFACE_COLUMNS, named=True))):
         interfaces[view["instance_uuid"]].append(view)
     metadata, busy = metadata_of("instance", uuids), pending_among("instance", uuids)

@@ -82,7 +82,7 @@ def _cut(rows: QuerySet[Any], first: int, limit: int, read: Read) -> tuple[list[
     # The keys alone come straight from an index, in order; joins would make MariaDB read and sort all rows first.
     order = list(rows.values_list("pk", flat=True)[first : first + limit + 1])
     key_of = attrgetter(rows.model._meta.pk.attname)
-    there = {key_of(row): row for row in read(rows.order_by().filter(pk__in=order[:limit]))}
+    there = {key_of(row): row for row in read(rows.order_by().filter(pk__among=order[:limit]))}
     return [there[key] for key in order[:limit] if key in there], len(order) > limit
 
 

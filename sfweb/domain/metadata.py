@@ -21,7 +21,7 @@ MAX_VALUE = 256 * 1024
 def metadata_of(object_type: str, uuids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
     """The metadata of many objects by one query; an object without any has an empty mapping."""
     found: dict[uuid.UUID, dict[str, Any]] = {key: {} for key in uuids}
-    rows = Metadata.objects.filter(object_type=object_type, object_uuid__in=found).order_by("key")
+    rows = Metadata.objects.filter(object_type=object_type, object_uuid__among=found).order_by("key")
     for owner, key, value in rows.values_list("object_uuid", "key", "value"):
         found[owner][key] = value
     return found

@@ -23,7 +23,7 @@ def changing(object_type: str, object_uuid: UUID) -> QuerySet[Operation]:
 
 def pending_among(object_type: str, objects: Collection[UUID]) -> set[UUID]:
     """Which of the objects are busy, by one query for any number of them (CV-2)."""
-    return set(_open_targets(object_type).filter(target_uuid__in=objects).values_list("target_uuid", flat=True))
+    return set(_open_targets(object_type).filter(target_uuid__among=objects).values_list("target_uuid", flat=True))
 
 
 def is_pending(object_type: str, object_uuid: UUID) -> bool:

@@ -5,8 +5,10 @@ never values computed in Python.
 """
 
 import datetime
+import uuid
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 from django.db.models.expressions import Func
 
@@ -58,3 +60,23 @@ class CreatedField(models.DateTimeField):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("db_default", UtcNow())
         super().__init__(*args, **kwargs)
+
+
+class Among(models.Lookup):  # type: ignore[type-arg]
+    """`column__among=uuids`: as `in`, for many; Django takes longer to prepare a thousand than MariaDB to find them."""
+
+    lookup_name = "among"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        if not self.rhs:
+            raise EmptyResultSet
+        if not all(type(one) is uuid.UUID for one in self.rhs):  # they are written into the statement as they are
+            raise TypeError("among: identifiers only")
+        column, params = self.process_lhs(compiler, connection)
+        named = ", ".join(f"'{one}'" for one in self.rhs)
+        return f"{column} IN ({named})", list(params)
+
+
+models.UUIDField.register_lookup(Among)
+models.ForeignKey.register_lookup(Among)
