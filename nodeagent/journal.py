@@ -64,7 +64,7 @@ class Journal:
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
         connection.execute("INSERT OR IGNORE INTO facts VALUES ('incarnation', ?)", [str(uuid.uuid4())])
-        for name in ("seq", "answers"):
+        for name in ("seq", "answers", "dropped"):
             connection.execute("INSERT OR IGNORE INTO facts VALUES (?, '0')", [name])
         connection.execute("COMMIT")
 
@@ -220,11 +220,17 @@ class Journal:
         return bool(row and row[0])
 
     def notice(self, event: NodeEvent) -> None:
-        """Spool an event; beyond the cap the newest are dropped rather than the disk filled (EV-4)."""
-        self._run(
-            "INSERT OR IGNORE INTO events SELECT ?, ?, ? WHERE (SELECT COUNT(*) FROM events) < ?",
-            [event.uuid, time.time(), json.dumps(dump(event)), MAX_EVENTS],
-        )
+        """Spool an event; beyond the cap the newest are dropped and counted rather than the disk filled (EV-4)."""
+        row = [event.uuid, time.time(), json.dumps(dump(event))]
+        with self._transaction() as connection:
+            if _spooled(connection) < MAX_EVENTS:
+                connection.execute("INSERT OR IGNORE INTO events VALUES (?, ?, ?)", row)
+            else:
+                connection.execute("UPDATE facts SET value = value + 1 WHERE name = 'dropped'")
+
+    def spool(self) -> tuple[int, int]:
+        """(events that wait, events dropped since the journal was made)"""
+        return _spooled(self._connection()), int(self._fact("dropped"))
 
     def events(self, most: int = 100) -> list[NodeEvent]:
         """The oldest that were not taken yet. One that cannot be read, by whatever wrote it, is dropped and logged (EV-5)."""
@@ -288,6 +294,12 @@ class Journal:
             self._local.connection, self._local.process = connection, os.getpid()
             self._open.append(connection)
         return connection
+
+
+def _spooled(connection: sqlite3.Connection) -> int:
+    """How many events wait. They come and go in order, so none needs to be counted."""
+    ends = "SELECT COALESCE((SELECT MAX(rowid) FROM events) - (SELECT MIN(rowid) FROM events) + 1, 0)"
+    return int(connection.execute(ends).fetchone()[0])
 
 
 def _insert(connection: sqlite3.Connection, message: StepMessage, bulk: bool, state: str) -> None:

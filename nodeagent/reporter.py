@@ -145,6 +145,7 @@ class Reporter:
         """Send one report and follow its answer; False when nobody answered."""
         findings, powered_off = self._findings, dict(self._findings.powered_off)
         inventory, disk_errors = findings.inventory, tuple(findings.disk_errors)
+        spooled, dropped = self._journal.spool()
         report = Report(
             incarnation=self._journal.incarnation,
             clock=time.time(),
@@ -160,6 +161,8 @@ class Reporter:
             power_off_generations=powered_off,
             disk_errors=disk_errors,
             mesh=self._mesh,
+            spooled=spooled,
+            dropped=dropped,
         )
         sent_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:

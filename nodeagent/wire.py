@@ -223,6 +223,7 @@ class Report:
     waiting  {token: token of the object's running action} (EN-9 busy)
     facts    capacity, acceleration, versions, usage; claims, never commands (SE-6)
     mesh     digest of the mesh addresses that the node lets in (SE-7)
+    spooled  events that wait on the node; `dropped` are those that it had no room for, since its journal was made (EV-4)
     """
 
     incarnation: str
@@ -239,6 +240,8 @@ class Report:
     power_off_generations: dict[str, Any] = dataclasses.field(default_factory=dict)
     disk_errors: tuple[str, ...] = ()
     mesh: str = ""
+    spooled: int = 0
+    dropped: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Prometheus metrics on a port of their own. Labels are methods, route templates and statuses, never ids of objects."""
+"""Prometheus metrics on a port of their own. Labels are few: methods, routes, statuses, nodes; never ids of objects."""
 
 import logging
 import os
@@ -21,6 +21,10 @@ SECONDS = Histogram(
 EVENTS_INSERTED = Counter("database_events_inserted", "Events written", ["event_type"])
 EVENTS_PRUNED = Counter("database_events_pruned", "Events that were too old", ["event_type"])
 EVENTS_ORPHANED = Counter("database_orphan_events_pruned", "Events whose last object was hard deleted")
+SPOOLED = Gauge("eventlog_spool_depth", "Events that wait on the node", ["node"], multiprocess_mode="mostrecent")
+SPOOL_DROPPED = Gauge(
+    "eventlog_spool_dropped_total", "Events that the node had no room for", ["node"], multiprocess_mode="mostrecent"
+)
 EVENT_ROWS = Gauge("database_events_rows", "Events, by the server's statistics", multiprocess_mode="mostrecent")
 
 

@@ -173,6 +173,7 @@ EVENT_KEEP_SECONDS = {
     for kind, days in {
         "audit": 90,
         "mutate": 90,
+        "health": 90,
         "historic": 90,
         "usage": 30,
         "prune": 30,

@@ -111,6 +111,7 @@ class FakeNode:
             )
             inventory_duty.run(around)
         offered = self.host.capacity()
+        spooled, dropped = self.journal.spool()
         answer = intake.take_report(
             self.row,
             Report(
@@ -128,6 +129,8 @@ class FakeNode:
                 power_off_by_guest=tuple(self.findings.powered_off),
                 power_off_generations=dict(self.findings.powered_off),
                 disk_errors=tuple(self.findings.disk_errors),
+                spooled=spooled,
+                dropped=dropped,
             ),
         )
         self.findings.inventory = None

@@ -1,6 +1,7 @@
 """Interfaces: the cards of instances on networks."""
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework.request import Request
@@ -18,9 +19,12 @@ INTERFACE_COLUMNS = (
 """What `interface_views` reads of a row."""
 
 
-def interface_views(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """As the client reads interfaces, by one query more for any number of them."""
-    metadata = metadata_of("interface", [row.uuid for row in rows])
+def interface_views(
+    rows: Sequence[Any], metadata: Mapping[uuid.UUID, dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """As the client reads interfaces; by one query more for any number of them, unless their metadata has been read."""
+    if metadata is None:
+        metadata = metadata_of("interface", [row.uuid for row in rows])
     return [
         {
             "uuid": str(row.uuid),

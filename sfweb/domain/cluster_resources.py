@@ -73,7 +73,15 @@ def tell_of(every: float) -> int:
 
 @durable
 def _tell(nodes: Sequence[Node], figures: Mapping[str, Mapping[str, Any]]) -> None:
-    for node in nodes:
-        facts = {**figures.get(node.name, {}), **cpu_metrics(node.facts)}
-        origin = events.Origin(node=node.name)
-        events.record("resources", "what the node has", [("node", node.pk)], extra=facts, origin=origin)
+    events.record_all(
+        [
+            events.Entry(
+                kind="resources",
+                message="what the node has",
+                targets=[("node", node.pk)],
+                extra={**figures.get(node.name, {}), **cpu_metrics(node.facts)},
+                origin=events.Origin(node=node.name),
+            )
+            for node in nodes
+        ]
+    )

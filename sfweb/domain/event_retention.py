@@ -13,16 +13,24 @@ from django.db import connection
 
 from sfweb import metrics
 from sfweb.domain.transactions import durable
-from sfweb.models import Event, EventObject
+from sfweb.models import Event, EventObject, Node
 from sfweb.models.fields import FromNow
+from sfweb.models.state import State
 
 PAGE = 1000
 
 
 @durable
 def prune_page(kind: str, seconds: float) -> int:
-    """Delete at most a page of the oldest events of this type that are older than `seconds`; how many that were."""
+    """Delete at most a page of the oldest events of this type that are older than `seconds`; how many that were.
+
+    What was told of a node's end stays for as long as one is missing, however long that takes (EV-18).
+    """
     old = Event.objects.filter(type=kind, at__lt=FromNow(-seconds))
+    missing = Node.objects.filter(state=State.MISSING, last_seen__isnull=False)
+    since = missing.order_by("last_seen").values_list("last_seen", flat=True).first()
+    if kind == "health" and since is not None:
+        old = old.filter(at__lt=since)
     keys = list(old.order_by("at").values_list("pk", flat=True)[:PAGE])
     if keys:
         EventObject.objects.filter(event_uuid__in=keys).delete()

@@ -2,8 +2,10 @@
 
 import socket
 import uuid
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -26,40 +28,53 @@ class Origin:
     age: float = 0.0
 
 
-def record(
-    kind: str,
-    message: str,
-    targets: Iterable[Target],
-    *,
-    extra: Mapping[str, Any] | None = None,
-    request_id: str = "",
-    origin: Origin | None = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Entry:
     """One event on all `targets`. Nothing secret may be in `message` or `extra` (SE-16)."""
-    origin = origin or Origin(node=HERE)
-    moment = {"at": FromNow(-origin.age)} if origin.age else {}
-    insert(
-        [
-            Event(
-                uuid=origin.identity,
-                type=kind,
-                message=message,
-                extra=dict(extra) if extra is not None else None,
-                request_id=request_id,
-                node=origin.node,
-                **moment,
-            )
+
+    kind: str
+    message: str
+    targets: Iterable[Target]
+    extra: Mapping[str, Any] | None = None
+    request_id: str = ""
+    origin: Origin = field(default_factory=lambda: Origin(node=HERE))
+
+    @property
+    def moment(self) -> dict[str, Any]:
+        return {"at": FromNow(-self.origin.age)} if self.origin.age else {}
+
+    def row(self) -> Event:
+        return Event(
+            uuid=self.origin.identity,
+            type=self.kind,
+            message=self.message,
+            extra=dict(self.extra) if self.extra is not None else None,
+            request_id=self.request_id,
+            node=self.origin.node,
+            **self.moment,
+        )
+
+    def references(self) -> list[EventObject]:
+        identity, moment = self.origin.identity, self.moment
+        return [
+            EventObject(object_type=kind, object_uuid=uuid, event_uuid=identity, event_type=self.kind, **moment)
+            for kind, uuid in dict.fromkeys(self.targets)
         ]
-    )
-    insert(
-        [
-            EventObject(
-                object_type=object_type, object_uuid=object_uuid, event_uuid=origin.identity, event_type=kind, **moment
-            )
-            for object_type, object_uuid in dict.fromkeys(targets)
-        ]
-    )
-    transaction.on_commit(EVENTS_INSERTED.labels(kind).inc)
+
+
+def record(
+    kind: str, message: str, targets: Iterable[Target], *, extra: Mapping[str, Any] | None = None, request_id: str = ""
+) -> None:
+    """One event that this process notices; as `Entry` says."""
+    record_all([Entry(kind=kind, message=message, targets=targets, extra=extra, request_id=request_id)])
+
+
+def record_all(entries: Sequence[Entry]) -> None:
+    """All of them by two statements."""
+    insert([entry.row() for entry in entries])
+    insert([reference for entry in entries for reference in entry.references()])
+    for kind, number in Counter(entry.kind for entry in entries).items():
+        transaction.on_commit(partial(EVENTS_INSERTED.labels(kind).inc, number))
 
 
 def record_on(

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -18,10 +18,11 @@ MAX_VALUE = 256 * 1024
 """Longest value, in characters of JSON."""
 
 
-def metadata_of(object_type: str, uuids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
-    """The metadata of many objects by one query; an object without any has an empty mapping."""
+def metadata_of(object_types: str | Collection[str], uuids: Iterable[uuid.UUID]) -> dict[uuid.UUID, dict[str, Any]]:
+    """The metadata of many objects, of one type or of several, by one query; an object without any has an empty mapping."""
     found: dict[uuid.UUID, dict[str, Any]] = {key: {} for key in uuids}
-    rows = Metadata.objects.filter(object_type=object_type, object_uuid__among=found).order_by("key")
+    types = (object_types,) if isinstance(object_types, str) else object_types
+    rows = Metadata.objects.filter(object_type__in=types, object_uuid__among=found).order_by("key")
     for owner, key, value in rows.values_list("object_uuid", "key", "value"):
         found[owner][key] = value
     return found

@@ -1,15 +1,15 @@
 """A node's coming, silence and return (EN-12): which journal of it is accepted, and when it counts as missing."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 
 from django.conf import settings
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from sfweb.domain import events
-from sfweb.domain.lookup import as_uuid as parse_uuid
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
-from sfweb.models import BlobHash, BlobLocation, Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.models import BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
@@ -33,7 +33,7 @@ def arrive(node: Node, incarnation: str, actions: dict[str, object], skew: float
     accepted = incarnation == credential.incarnation
     if accepted and node.state in (State.INITIAL, State.MISSING) and not _residues(node).exists():
         transition(node, State.CREATED)
-        events.record("status", "node is here", [("node", node.pk)])
+        events.record("health", "node is here", [("node", node.pk)])
     return bool(accepted)
 
 
@@ -50,7 +50,7 @@ def _lost_its_disk(node: Node) -> None:
     for instance in lost:
         transition(instance, State.ERROR, error_message=LOST)
     events.record(
-        "status", "node came back with another journal: accept it or declare it dead", [("node", node.pk), *targets]
+        "health", "node came back with another journal: accept it or declare it dead", [("node", node.pk), *targets]
     )
 
 
@@ -124,8 +124,24 @@ def _mark_missing(node: Node) -> bool:
     if row is None:
         return False
     transition(row, State.MISSING)
-    events.record("status", "node is missing", [("node", row.pk)])
+    hit = _radius(row)
+    events.record("health", "node is missing", [("node", row.pk)], extra=hit)
+    guests = [("instance", uuid.UUID(identity)) for identity in hit["instances"]]
+    if guests:
+        # Without the others: their owners read this one.
+        events.record("health", f"node {row.name}, which it is on, is missing", guests)
     return True
+
+
+def _radius(node: Node) -> dict[str, list[str]]:
+    """What goes without the node: its instances, the networks that it carries, blobs that nobody else has (EV-18)."""
+    elsewhere = BlobLocation.objects.filter(blob=OuterRef("blob"), node__state=State.CREATED).exclude(node=node)
+    found = {
+        "instances": Instance.objects.filter(node=node).exclude(state=State.DELETED).values_list("pk", flat=True),
+        "networks": CarrierLease.objects.filter(node=node).values_list("network_id", flat=True),
+        "blobs": BlobLocation.objects.filter(~Exists(elsewhere), node=node).values_list("blob_id", flat=True),
+    }
+    return {kind: sorted(str(identity) for identity in identities) for kind, identities in found.items()}
 
 
 def beyond_reach() -> QuerySet[Node]:
@@ -140,11 +156,10 @@ def wants_inventory(node: Node) -> bool:
     return bool(node.inventory_wanted) or NodeObject.objects.filter(node=node, absences__gt=0).exists()
 
 
-def holds(node: Node, object_type: str, object_uuid: str) -> bool:
-    value = parse_uuid(object_uuid)
-    return (
-        value is not None and NodeObject.objects.filter(node=node, object_type=object_type, object_uuid=value).exists()
-    )
+def held_among(node: Node, objects: Collection[events.Target]) -> set[events.Target]:
+    """Which of the objects the node has, or had and may still hold, something of."""
+    rows = NodeObject.objects.filter(node=node, object_uuid__among=[identity for _, identity in objects])
+    return set(rows.values_list("object_type", "object_uuid")).intersection(objects)
 
 
 def raise_absences(row: NodeObject) -> int:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -85,21 +85,26 @@ def take_events(node: Node, noticed: Sequence[NodeEvent]) -> list[str]:
     """Store events of the node once each, by their uuid (EV-2); the uuids that it may forget."""
     page = noticed[:MOST_EVENTS]
     fresh = {identity: event for event in page if (identity := as_uuid(event.uuid)) is not None}
-    known = EventObject.objects.filter(event_uuid__in=list(fresh)).values_list("event_uuid", flat=True)
-    for identity in fresh.keys() - set(known):
-        _take_event(node, identity, fresh[identity])
+    known = set(EventObject.objects.filter(event_uuid__among=fresh.keys()).values_list("event_uuid", flat=True))
+    held = node_life.held_among(node, {found for event in page if (found := _object_of(event)) is not None})
+    events.record_all(
+        [_entry(node, identity, event, held) for identity, event in fresh.items() if identity not in known]
+    )
     return [event.uuid for event in page]
 
 
-def _take_event(node: Node, identity: uuid.UUID, event: NodeEvent) -> None:
+def _object_of(event: NodeEvent) -> events.Target | None:
+    identity = as_uuid(event.object_uuid)
+    return (event.object_type, identity) if identity is not None and event.object_type in served() else None
+
+
+def _entry(node: Node, identity: uuid.UUID, event: NodeEvent, held: Collection[events.Target]) -> events.Entry:
     """An object that the node has nothing of is not named (SE-4)."""
-    targets = [("node", node.pk)]
-    if event.object_type in served() and node_life.holds(node, event.object_type, event.object_uuid):
-        targets.append((event.object_type, uuid.UUID(event.object_uuid)))
-    events.record(
-        event.type if event.type in EVENT_TYPES else "status",
-        event.message[:LONGEST_MESSAGE],
-        targets,
+    about = _object_of(event)
+    return events.Entry(
+        kind=event.type if event.type in EVENT_TYPES else "status",
+        message=event.message[:LONGEST_MESSAGE],
+        targets=[("node", node.pk), *([about] if about in held else [])],
         extra=event.extra if len(json.dumps(event.extra)) <= LONGEST_EXTRA else {"left out": "too long"},
         origin=events.Origin(node=node.name, identity=identity, age=min(max(0.0, event.age), OLDEST_EVENT_SECONDS)),
     )

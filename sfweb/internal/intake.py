@@ -14,6 +14,7 @@ from django.db import InterfaceError, OperationalError
 from nodeagent.wire import LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine
 from sftasks.reconcilers import node_objects
+from sfweb import metrics
 from sfweb.domain import carriers, node_life
 from sfweb.internal import claims, inventory, strays
 from sfweb.models import Node, Step
@@ -36,6 +37,8 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     if report.inventory is not None and accepted:
         strays.reap(node, node.inventory or {}, report.inventory)
     told = claims.take_events(node, report.events)
+    metrics.SPOOLED.labels(node.name).set(report.spooled)
+    metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
     node.refresh_from_db()
     sent = _sent(node)
     held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}

@@ -6,7 +6,7 @@ from django.db import models
 
 from sfweb.models.fields import CreatedField
 
-EVENT_TYPES = ("audit", "mutate", "status", "usage", "resources", "prune", "historic")
+EVENT_TYPES = ("audit", "mutate", "health", "status", "usage", "resources", "prune", "historic")
 
 
 class Event(models.Model):

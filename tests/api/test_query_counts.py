@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from sfweb.api.base import MOST_ROWS
 from sfweb.models import (
     Address,
     AgentOperation,
@@ -317,3 +318,18 @@ def test_a_list_costs_the_same_at_any_length(world: World, who: str, path: str, 
     assert len(set(costs)) == 1, costs
     assert costs[0] <= MOST
     assert lengths[0] == 0 or lengths[-1] >= SIZES[-1] or (who, grow) == ("other", grow_artifacts)
+
+
+def test_aq_3_what_a_list_needs_beside_its_rows_is_asked_at_once_and_fits_a_packet(world: World):
+    """Not by chunks of 500: 10,000 rows cost as many statements as one (P10), the longest of half a megabyte."""
+    costs, longest = [], 0
+    for start, stop in ((0, 1), (1, 1200)):
+        grow_instances(world, start, stop)
+        with CaptureQueriesContext(connection) as asked:
+            told = world.person("owner").get("/instances").json()
+        assert len(told) >= stop
+        assert all(len(view["interfaces"]) == 1 == len(view["disk_spec"]) for view in told if view["name"][1:].isdigit())
+        costs.append(len(asked))
+        longest = max(len(query["sql"]) for query in asked.captured_queries)
+    assert costs[0] == costs[1] <= 7
+    assert longest / 1200 * MOST_ROWS < 2**20, "MariaDB takes 16 MiB by default"

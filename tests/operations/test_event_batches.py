@@ -2,6 +2,11 @@
 
 import uuid
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from prometheus_client import REGISTRY
+
+from nodeagent import journal
 from nodeagent.wire import NodeEvent
 from sfweb.models import Event, EventObject
 
@@ -33,3 +38,36 @@ def test_ev_3_an_event_and_what_it_is_about_come_together(guest):
     row = Event.objects.get(message="both")
     named = EventObject.objects.filter(event_uuid=row.pk).values_list("object_type", "event_type")
     assert set(named) == {("node", "usage"), ("instance", "usage")}
+
+
+def test_ev_3_a_batch_costs_the_same_statements_however_many_it_has(guest):
+    home, costs = guest.home, []
+    for number in (1, 100):
+        for _ in range(number):
+            instance = str(guest.instance.pk)
+            home.journal.notice(
+                NodeEvent(
+                    uuid=str(uuid.uuid4()),
+                    type="usage",
+                    message="one of many",
+                    age=1.0,
+                    object_type="instance",
+                    object_uuid=instance,
+                )
+            )
+        with CaptureQueriesContext(connection) as asked:
+            guest.run(home.report)
+        costs.append(len([query for query in asked.captured_queries if "event" in query["sql"]]))
+    assert Event.objects.filter(message="one of many").count() == 101
+    assert costs[0] == costs[1]
+
+
+def test_ev_4_how_much_waits_at_a_node_and_how_much_was_lost_can_be_watched(guest, monkeypatch):
+    home = guest.home
+    monkeypatch.setattr(journal, "MAX_EVENTS", 2)
+    for number in range(5):
+        home.journal.notice(NodeEvent(uuid=str(uuid.uuid4()), type="status", message=f"{number}", age=0.0))
+    guest.run(home.report)
+    told = {"node": home.name}
+    assert REGISTRY.get_sample_value("eventlog_spool_depth", told) == 2
+    assert REGISTRY.get_sample_value("eventlog_spool_dropped_total", told) == 3

@@ -3,7 +3,7 @@
 from sftasks import schedule
 from sftasks.reconcilers import node_states
 from sfweb.domain import node_life
-from sfweb.models import Duty, Event, Node
+from sfweb.models import CarrierLease, Duty, Event, EventObject, Node
 from sfweb.models.fields import FromNow
 
 
@@ -23,6 +23,21 @@ def test_en_12_two_minutes_of_silence_make_a_node_missing(served):
     assert missing_now(served) == 1
     assert Node.objects.get(name="node1").state == "missing"
     assert Event.objects.filter(message="node is missing").count() == 1
+
+
+def test_ev_18_the_event_says_what_goes_without_the_node_and_owners_read_only_of_their_own(guest):
+    node, instance = guest.instance.node, guest.instance
+    lease = CarrierLease.objects.first()
+    CarrierLease.objects.update(node=node)
+    Node.objects.filter(pk=node.pk).update(last_seen=FromNow(-500))
+    missing_now(guest)
+    told = Event.objects.get(message="node is missing")
+    assert (told.type, told.extra["instances"]) == ("health", [str(instance.pk)])
+    assert told.extra["networks"] == [str(lease.network_id)]
+    readers = EventObject.objects.filter(event_uuid=told.pk)
+    assert [(row.object_type, row.object_uuid) for row in readers] == [("node", node.pk)]
+    owners = EventObject.objects.get(object_type="instance", object_uuid=instance.pk, event_type="health")
+    assert Event.objects.get(pk=owners.event_uuid).extra is None
 
 
 def test_it_is_told_once(served):

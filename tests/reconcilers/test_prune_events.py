@@ -12,14 +12,23 @@ from sftasks.reconcilers import hard_deletes, prune_events
 from sfweb.domain import event_retention
 from sfweb.domain.event_pages import events_of
 from sfweb.domain.events import record
-from sfweb.models import Duty, Event, EventObject, Operation
+from sfweb.models import Duty, Event, EventObject, Node, Operation
 from sfweb.models.event import EVENT_TYPES
 from sfweb.models.fields import FromNow, UtcNow
 from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db
 DAY = 86400.0
-KEPT_DAYS = {"audit": 90, "mutate": 90, "historic": 90, "usage": 30, "prune": 30, "status": 7, "resources": 7}
+KEPT_DAYS = {
+    "audit": 90,
+    "mutate": 90,
+    "health": 90,
+    "historic": 90,
+    "usage": 30,
+    "prune": 30,
+    "status": 7,
+    "resources": 7,
+}
 
 
 def event(kind: str, age: float, *objects: tuple[str, uuid.UUID]) -> None:
@@ -46,6 +55,18 @@ def test_ev_9_each_type_is_kept_for_its_time(kind: str):
     assert Event.objects.count() == EventObject.objects.count() == 1
     assert metric("database_events_pruned_total", event_type=kind) == before + 1, "EV-16"
     assert prune_events.run()["pruned"] == 0
+
+
+def test_ev_18_what_is_told_of_a_missing_node_outlives_the_longest_outage(served):
+    Node.objects.filter(name="node1").update(state="missing", last_seen=FromNow(-200 * DAY))
+    event("health", 199 * DAY)
+    event("health", 201 * DAY)
+    prune_events.run()
+    told = Event.objects.filter(message__startswith="health of")
+    assert [row.message for row in told] == [f"health of {199 * DAY:.0f} s"]
+    Node.objects.filter(name="node1").update(state="deleted")
+    prune_events.run()
+    assert not told.all()
 
 
 def test_ev_9_minus_one_keeps_for_ever(settings):

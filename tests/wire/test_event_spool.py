@@ -71,6 +71,10 @@ def test_ev_4_a_full_spool_takes_no_more_and_loses_nothing_that_it_has(journal, 
     for number in range(5):
         journal.notice(event(str(number)))
     assert [one.message for one in journal.events()] == ["0", "1", "2"]
+    assert journal.spool() == (3, 2), "what waits, and what there was no room for"
+    journal.forget_events([one.uuid for one in journal.events()])
+    journal.notice(event("after"))
+    assert journal.spool() == (1, 2)
 
 
 @pytest.mark.parametrize("poison", ["not JSON", "[]", '{"uuid": 7}', '{"unknown": 1}', "null"])
