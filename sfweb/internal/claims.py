@@ -7,7 +7,7 @@ import ipaddress
 import json
 import logging
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -86,9 +86,10 @@ def take_events(node: Node, noticed: Sequence[NodeEvent]) -> list[str]:
     page = noticed[:MOST_EVENTS]
     fresh = {identity: event for event in page if (identity := as_uuid(event.uuid)) is not None}
     known = set(EventObject.objects.filter(event_uuid__among=fresh.keys()).values_list("event_uuid", flat=True))
-    held = node_life.held_among(node, {found for event in page if (found := _object_of(event)) is not None})
+    about = {identity: _object_of(event) for identity, event in fresh.items() if identity not in known}
+    held = node_life.held_among(node, {found for found in about.values() if found is not None})
     events.record_all(
-        [_entry(node, identity, event, held) for identity, event in fresh.items() if identity not in known]
+        [_entry(node, identity, fresh[identity], found if found in held else None) for identity, found in about.items()]
     )
     return [event.uuid for event in page]
 
@@ -98,13 +99,12 @@ def _object_of(event: NodeEvent) -> events.Target | None:
     return (event.object_type, identity) if identity is not None and event.object_type in served() else None
 
 
-def _entry(node: Node, identity: uuid.UUID, event: NodeEvent, held: Collection[events.Target]) -> events.Entry:
-    """An object that the node has nothing of is not named (SE-4)."""
-    about = _object_of(event)
+def _entry(node: Node, identity: uuid.UUID, event: NodeEvent, about: events.Target | None) -> events.Entry:
+    """`about` is None for an object that the node has nothing of: that is not named (SE-4)."""
     return events.Entry(
         kind=event.type if event.type in EVENT_TYPES else "status",
         message=event.message[:LONGEST_MESSAGE],
-        targets=[("node", node.pk), *([about] if about in held else [])],
+        targets=[("node", node.pk), *([about] if about else [])],
         extra=event.extra if len(json.dumps(event.extra)) <= LONGEST_EXTRA else {"left out": "too long"},
         origin=events.Origin(node=node.name, identity=identity, age=min(max(0.0, event.age), OLDEST_EVENT_SECONDS)),
     )

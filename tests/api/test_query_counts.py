@@ -328,7 +328,9 @@ def test_aq_3_what_a_list_needs_beside_its_rows_is_asked_at_once_and_fits_a_pack
         with CaptureQueriesContext(connection) as asked:
             told = world.person("owner").get("/instances").json()
         assert len(told) >= stop
-        assert all(len(view["interfaces"]) == 1 == len(view["disk_spec"]) for view in told if view["name"][1:].isdigit())
+        assert all(
+            len(view["interfaces"]) == 1 == len(view["disk_spec"]) for view in told if view["name"][1:].isdigit()
+        )
         costs.append(len(asked))
         longest = max(len(query["sql"]) for query in asked.captured_queries)
     assert costs[0] == costs[1] <= 7
