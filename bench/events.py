@@ -1,16 +1,19 @@
-"""P17: events that a node reports, stored by us, against `executemany` of 100 into the same two tables, in one run.
+"""P17, P18: events that a node reports, stored by us, against `executemany` of 100 into the same two tables, in one run.
 
     .venv/bin/python -m bench.events [--rounds 5] [--seconds 2] [--events 5000000]
 
 Ours checks each batch as what it is, a claim: what is known already, what the node may speak of, how long each text is. The
 raw side knows its rows. Both are first asked with empty tables, in turn, and then with `--events` rows in them. `notice` is
-what the program on a node pays to spool one event, beside the same insert into SQLite by hand.
+what the program on a node pays to spool one event, beside the same insert into SQLite by hand. At last the old rows are pruned
+by another process, by turns, while a batch is stored again and again.
 """
 
 import argparse
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -24,6 +27,15 @@ from tests.processes import Plane, Size
 
 BATCH = 100
 OTHERS = 20_000
+OLD = "UTC_TIMESTAMP(6) - INTERVAL 100 DAY"
+PRUNE = """
+import django; django.setup()
+from sftasks.reconcilers import prune_events
+prune_events.PAGES = 1
+print("begins", flush=True)
+while pruned := prune_events.run()["pruned"]:
+    print(pruned, flush=True)
+"""
 MESSAGE = "set attribute power_state and requested an update of network interface"
 EXTRA = {"attribute": "power_state", "value": "on", "request-id": "3f2b9c1e"}
 Store = Callable[[], None]
@@ -50,6 +62,7 @@ def main() -> None:
         full = compare(sides, rows, options, emptied=False)
         report(empty, full, options.events)
         report_notice(plane.directory, options.rounds)
+        report_prune(plane, sides["ours"], options)
 
 
 def ours() -> Store:
@@ -135,12 +148,12 @@ def fill(rows: Any, events: int) -> None:
         last = min(first + 499_999, events)
         rows.execute(f"CREATE TEMPORARY TABLE fresh AS SELECT UUID() AS uuid, seq FROM seq_{first}_to_{last}")
         rows.execute(
-            "INSERT INTO events (uuid, type, node, message, request_id, trace_id)"
-            f" SELECT uuid, 'mutate', 'node1', '{MESSAGE}', '', '' FROM fresh"
+            "INSERT INTO events (uuid, type, at, node, message, request_id, trace_id)"
+            f" SELECT uuid, 'mutate', {OLD}, 'node1', '{MESSAGE}', '', '' FROM fresh"
         )
         rows.execute(
-            "INSERT INTO event_objects (object_type, object_uuid, event_uuid, event_type)"
-            " SELECT 'instance', others.uuid, fresh.uuid, 'mutate' FROM fresh"
+            "INSERT INTO event_objects (object_type, object_uuid, event_uuid, event_type, at)"
+            f" SELECT 'instance', others.uuid, fresh.uuid, 'mutate', {OLD} FROM fresh"
             f" JOIN others ON others.number = fresh.seq % {OTHERS}"
         )
         rows.execute("DROP TABLE fresh")
@@ -198,6 +211,42 @@ def report_notice(directory: Path, rounds: int) -> None:
         sqlite_by_hand_p50_us=figures.spread(took["bare"], 1),
         goal="at most 20 us",
     )
+
+
+def report_prune(plane: Plane, store: Store, options: argparse.Namespace) -> None:
+    """What a batch takes while nobody prunes and while another process does, in turn."""
+    took: dict[bool, list[float]] = {False: [], True: []}
+    pruned, seconds = 0, 0.0
+    environment = {**plane.environment, "SF_ROLE": "control", "DJANGO_SETTINGS_MODULE": "sfweb.settings"}
+    for _ in range(options.rounds):
+        took[False].append(_p99(store, options.seconds))
+        with subprocess.Popen(
+            [sys.executable, "-c", PRUNE], env=environment, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None and other.stdout.readline() == "begins\n"
+            begin = time.perf_counter()
+            took[True].append(_p99(store, options.seconds))
+            other.terminate()
+            seconds += time.perf_counter() - begin
+            pruned += sum(int(line) for line in other.stdout)
+    figures.say(
+        what="P18 a batch stored beside a prune, p99",
+        alone_ms=figures.spread([1000 * value for value in took[False]], 2),
+        beside_ms=figures.spread([1000 * value for value in took[True]], 2),
+        times_alone=figures.ratios(took[True], took[False]),
+        pruned_per_s=round(pruned / seconds),
+        goal="at most 2",
+    )
+
+
+def _p99(store: Store, seconds: float) -> float:
+    took = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        store()
+        took.append(time.perf_counter() - begin)
+    return figures.percentile(sorted(took), 0.99)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ What is left over is told in the counts and taken by the next run. A run that fa
 count is ever told for pages that were not deleted (EV-12).
 """
 
+import time
+
 from sfweb import metrics
 from sfweb.domain import event_retention
 from sfweb.models.event import EVENT_TYPES
 
-PAGES = 20
+PAGES = 80
 """Of each type in one run: 20,000 rows, and as much again of references."""
 
 
@@ -25,12 +27,17 @@ def run() -> dict[str, int]:
 
 
 def _prune(kind: str, seconds: float) -> tuple[int, bool]:
-    """How many events of the type went, and whether those were all that are too old."""
+    """How many events of the type went, and whether those were all that are too old.
+
+    Half of the time the database is left to those who write.
+    """
     pruned = 0
     for _ in range(PAGES):
+        begin = time.monotonic()
         page = event_retention.prune_page(kind, seconds)
         metrics.EVENTS_PRUNED.labels(kind).inc(page)
         pruned += page
         if page < event_retention.PAGE:
             return pruned, True
+        time.sleep(time.monotonic() - begin)
     return pruned, False

@@ -17,7 +17,8 @@ from sfweb.models import Event, EventObject, Node
 from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 
-PAGE = 1000
+PAGE = 250
+"""Rows of one transaction. A larger one holds up writers for longer and prunes no faster (bench/events.py)."""
 
 
 @durable
