@@ -167,6 +167,7 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ("/operations", "get"): shows(many(OPERATION), 404),
     (OPER, "get"): shows(ref("OperationInFull")),
     (OPER, "delete"): Answer(OPERATION, 202, (409,)),
+    (f"{OPER}/why", "get"): shows(ref("Why")),
     (f"{OPER}/cancel", "post"): Answer(OPERATION, 202, (409,)),
     ("/clusteroperations", "get"): shows(many(CLUSTER), 404),
     ("/clusteroperations/{ref}/chain", "get"): shows(many(CLUSTER)),

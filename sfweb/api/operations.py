@@ -133,6 +133,12 @@ class OperationDetail(ApiView):
         return _cancel(self.caller, ref)
 
 
+class OperationWhy(ApiView):
+    @takes(Nothing)
+    def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        return Response(explain.why(find_operation(self.caller, ref)))
+
+
 class OperationCancel(ApiView):
     @takes(Nothing)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:

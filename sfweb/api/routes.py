@@ -104,6 +104,7 @@ urlpatterns: list[URLPattern] = [
     path("admin/vditokenpubkey", cluster.ProxyTokenKey.as_view()),
     path("operations", operations.Operations.as_view()),
     path("operations/<str:ref>", operations.OperationDetail.as_view()),
+    path("operations/<str:ref>/why", operations.OperationWhy.as_view()),
     path("operations/<str:ref>/cancel", operations.OperationCancel.as_view()),
     path("clusteroperations", operations.ClusterOperations.as_view()),
     path("clusteroperations/<str:ref>/chain", operations.ClusterOperationChain.as_view()),

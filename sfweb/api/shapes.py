@@ -114,6 +114,13 @@ SHAPES: dict[str, Shape] = {
         finished_at=maybe(NUMBER),
         outcome=maybe(FREE),
     ),
+    "Why": record(
+        sentence=TEXT,
+        waits_for={
+            **TEXT,
+            "enum": ["dependency", "key", "turn", "object", "node", "retry", "room", "step", "nothing", "ended"],
+        },
+    ),
     "OperationInFull": {
         "allOf": [
             ref("Operation"),
@@ -121,7 +128,7 @@ SHAPES: dict[str, Shape] = {
                 stages=many(many(ref("Step"))),
                 targets=many(record(type=TEXT, uuid=UUID)),
                 needs=many(record(operation=UUID, kind=TEXT)),
-                why=ANYTHING,
+                why=ref("Why"),
                 events=TEXT,
             ),
         ]

@@ -154,6 +154,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("operations", "get"): ("anyone", None),
     (OPER, "get"): ("owner", None),
     (OPER, "delete"): ("owner", None),
+    (f"{OPER}/why", "get"): ("owner", None),
     (f"{OPER}/cancel", "post"): ("owner", None),
     ("clusteroperations", "get"): ("anyone", {"target_object_type": "instance", "target_uuid": "INSTANCE"}),
     ("clusteroperations/<str:ref>/chain", "get"): ("owner", None),

@@ -181,17 +181,6 @@ def test_pw_1_verbs_that_make_no_sense_are_conflicts(guest):
         power(guest, "poweron")
 
 
-def test_why_names_the_dependency_the_key_the_step_and_the_silent_node(guest):
-    running = power(guest, "poweroff").operation
-    waiting = power(guest, "poweron").operation
-    assert "waits for ensure_instance on" in explain.why(Operation.objects.get(pk=running.pk))["sentence"]
-    assert f"{running.pk} works on" in explain.why(Operation.objects.get(pk=waiting.pk))["sentence"]
-    create = guest.ask(instance_create.request, guest.caller, new_instance("other", "tenant", "net")).operation
-    assert explain.why(Operation.objects.get(pk=create.pk))["dependency"]
-    guest.settle()
-    assert explain.why(Operation.objects.get(pk=running.pk))["sentence"] == "succeeded"
-
-
 def test_en_6_the_sweep_finds_what_a_dead_process_never_advanced(guest, monkeypatch):
     monkeypatch.setattr(engine, "after_commit", lambda *_: None)
     accepted = power(guest, "poweroff")
