@@ -180,11 +180,7 @@ def end(operation: Operation, state: str, code: str = "", message: str = "", *, 
         error_message=message,
     )
     kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
-    _tell(
-        operation,
-        f"{operation.kind} {state}",
-        extra={"code": code, "message": message, "parked": parked} if code else None,
-    )
+    _tell_end(operation, {"code": code, "message": message, "parked": parked} if code else {})
     for successor in _woken_by(operation):
         after_commit(advance, successor)
 
@@ -316,6 +312,30 @@ def _woken_by(operation: Operation) -> Sequence[UUID]:
     after = list(same.order_by("priority", "created_at").values_list("pk", flat=True))
     edges = OperationDependency.objects.filter(needs=operation, operation__state=OperationState.WAITING)
     return [*after, *edges.values_list("operation_id", flat=True)]
+
+
+def _tell_end(operation: Operation, cause: dict[str, Any]) -> None:
+    """How it ended, to all that it was about; and what it took, to who looks at the operation (QP-2)."""
+    own = ("operation", operation.pk)
+    about = {"operation": str(operation.pk), "kind": operation.kind}
+    events.record_all(
+        [
+            events.Entry(
+                kind="audit",
+                message=f"{operation.kind} {operation.state}",
+                targets=[own, *events.targets_of(operation)],
+                extra={**about, **cause},
+                request_id=operation.request_id,
+            ),
+            events.Entry(
+                kind="usage",
+                message="execution duration",
+                targets=[own],
+                extra={**about, **statements.spent(operation)._asdict()},
+                request_id=operation.request_id,
+            ),
+        ]
+    )
 
 
 def _tell(

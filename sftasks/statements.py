@@ -26,6 +26,17 @@ class Progress(NamedTuple):
     last_stage: int
 
 
+class Spent(NamedTuple):
+    """What an operation took. Seconds; `wait_seconds` until it began, or ended without. Attempts and steps of all stages."""
+
+    seconds: float
+    wait_seconds: float
+    steps: int
+    deliveries: int
+    deferrals: int
+    folded: int
+
+
 class Need(NamedTuple):
     """An operation that another waits for: how it waits, and how the needed one stands."""
 
@@ -108,6 +119,18 @@ def progress(operation: Operation) -> Progress:
         " FROM steps WHERE operation_id = %s AND purpose = 'do'"
     )
     return Progress(*map(int, _rows(sql, [str(operation.pk)])[0]))
+
+
+def spent(operation: Operation) -> Spent:
+    """Of an operation that has ended in this transaction."""
+    sql = (
+        "SELECT TIMESTAMPDIFF(MICROSECOND, COALESCE(o.started_at, o.finished_at), o.finished_at) / 1e6,"
+        " TIMESTAMPDIFF(MICROSECOND, o.created_at, COALESCE(o.started_at, o.finished_at)) / 1e6, COUNT(s.uuid),"
+        " COALESCE(SUM(s.attempt), 0), COALESCE(SUM(GREATEST(s.attempt, 1) - 1), 0), o.joined"
+        " FROM operations o LEFT JOIN steps s ON s.operation_id = o.uuid WHERE o.uuid = %s GROUP BY o.uuid"
+    )
+    seconds, waited, *counts = _rows(sql, [str(operation.pk)])[0]
+    return Spent(float(seconds), float(waited), *map(int, counts))
 
 
 def set_stage(operation: Operation, stage: int, percent: int) -> None:

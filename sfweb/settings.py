@@ -167,6 +167,8 @@ NODE_RESOURCES_SECONDS = 300 * TIME_SCALE
 REPORT_IDLE_SECONDS = 30 * TIME_SCALE
 REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE
+OPERATION_LONG_WAIT_SECONDS = 300 * TIME_SCALE
+"""After so long without a step sent, an operation's event says what it waits for."""
 OPERATION_KEEP_SECONDS = 7 * 86400
 EVENT_KEEP_SECONDS = {
     kind: float(os.environ.get(f"MAX_{kind.upper()}_EVENT_AGE", str(days * 86400)))

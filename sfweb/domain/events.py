@@ -71,6 +71,10 @@ def record_all(entries: Sequence[Entry]) -> None:
         transaction.on_commit(partial(EVENTS_INSERTED.labels(kind).inc, number))
 
 
+def targets_of(operation: Operation) -> list[Target]:
+    return list(OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid"))
+
+
 def record_on(
     operation: Operation,
     kind: str,
@@ -81,5 +85,5 @@ def record_on(
 ) -> None:
     """One event on an operation and on all that it is about; `targets` where the caller knows those already."""
     if targets is None:
-        targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
+        targets = targets_of(operation)
     record(kind, message, [("operation", operation.pk), *targets], extra=extra, request_id=operation.request_id)
