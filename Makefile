@@ -7,6 +7,7 @@
 #   NODE_CPUS, NODE_MEMORY_MB, NODE_DISK_GB          what each node offers (4, 4096, 40)
 #   INSTANCE=name    the guest that `make ssh` opens (first)
 #   CMD="..."        what `make ssh` and `make outside` run instead of a shell
+#   SIMULATION="…"   options of `make simulate` (--nodes 200 --instances 4000 --seed 7 …; -h names them)
 
 PYTHON := .venv/bin/python
 VARIABLES := NODES RUN_DIR API_PORT LAB_OFFLINE LAB_CACHE DATABASE_URL SCHEMA_DATABASE_URL BROKER_URL
@@ -17,11 +18,11 @@ unexport MAKEFLAGS
 
 CHECKING := SECRET_KEY=only-for-checks-which-read-no-rows-and-sign-nothing
 
-.PHONY: help install run stop status clean ssh outside check lint fast real e2e test prove clean-room
+.PHONY: help install run stop status clean ssh outside check lint fast real e2e test prove clean-room simulate
 
 help:
 	@grep -E '^#' Makefile | sed 's/^# \{0,1\}//'
-	@echo 'Targets: run stop status clean ssh outside install check fast real e2e test prove clean-room'
+	@echo 'Targets: run stop status clean ssh outside install check fast real e2e test prove clean-room simulate'
 
 install:
 	@/usr/bin/python3 -m lab.install
@@ -59,6 +60,10 @@ prove: install lint
 	$(PYTHON) -m bench.first_boot
 	$(PYTHON) -m bench.reading
 	$(PYTHON) -m bench.scale
+	$(PYTHON) -m bench.events
+
+simulate: install
+	@$(PYTHON) -m lab.simulate $(SIMULATION)
 
 clean-room:
 	@/usr/bin/python3 -m lab.clean_room

@@ -8,7 +8,7 @@ from typing import Any
 
 import MySQLdb
 
-from tests.processes import DATABASE, Plane, free_port, new_instance, until
+from lab.plane import DATABASE, Plane, free_port, new_instance, until
 
 ROOM = (10**6, 10**9, 10**6)
 Answer = Any

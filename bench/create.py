@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import figures
 from bench.beside import ROOM, body, connect, logged, raw_side, signed_in, start
-from tests.processes import Plane, Size
+from lab.plane import Plane, Size
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 NEEDLESS = re.compile(r"SET autocommit=1|SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO")

@@ -23,7 +23,7 @@ from typing import Any
 
 from bench import figures
 from bench.beside import ROOM, connect, start
-from tests.processes import Plane, Size
+from lab.plane import Plane, Size
 
 BATCH = 100
 OTHERS = 20_000

@@ -16,7 +16,7 @@ from typing import Any
 from bench import figures
 from bench.beside import ROOM, connect, logged, raw_side, signed_in, start
 from bench.create import NEEDLESS
-from tests.processes import Plane, Size
+from lab.plane import Plane, Size
 
 COPIED = {
     "instances": {

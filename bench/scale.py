@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from bench import figures
 from bench.beside import ROOM, connect, signed_in, start
 from bench.reading import ask, fill
-from tests.processes import Plane, Size
+from lab.plane import Plane, Size
 
 SMALL = (1_000, 50_000)
 PAGES = {

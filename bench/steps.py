@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from bench import figures
-from tests.processes import CODE, Plane, Size, new_instance, until
+from lab.plane import CODE, Plane, Size, new_instance, until
 
 STEPS_OF_AN_OPERATION = 10
 

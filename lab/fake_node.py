@@ -39,10 +39,10 @@ def identify(config: Config) -> Identity:
         if path.exists():
             return read_identity(config)
         line = os.environ.get("SF_ENROL_LINE") or sys.stdin.readline()
-        return write_identity(config, _exchange(line))
+        return write_identity(config, exchange(line))
 
 
-def _exchange(line: str) -> dict[str, object]:
+def exchange(line: str) -> dict[str, object]:
     """The control plane may still be starting."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:

@@ -34,12 +34,12 @@ class Refusal(Exception):
 
 
 class Control:
-    """Thread-safe; connections are kept and shared by the threads."""
+    """Thread-safe; connections are kept and shared by the threads, and by all that are given the same `http`."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, http: urllib3.PoolManager | None = None) -> None:
         self._identity = identity
         self._left_out: dict[str, float] = {}
-        self._http = urllib3.PoolManager(num_pools=32, maxsize=16, retries=False, timeout=TIMEOUT)
+        self._http = http or urllib3.PoolManager(num_pools=32, maxsize=16, retries=False, timeout=TIMEOUT)
 
     def report(self, report: Report) -> ReportAnswer:
         return load(ReportAnswer, self._call("/internal/report", dump(report)))

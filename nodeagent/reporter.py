@@ -106,10 +106,18 @@ def duties() -> list[Duty]:
 class Reporter:
     """Builds reports and follows their answers."""
 
-    def __init__(self, config: Config, identity: Identity, journal: Journal, host: Machine, net: Net | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        identity: Identity,
+        journal: Journal,
+        host: Machine,
+        net: Net | None,
+        control: Control | None = None,
+    ) -> None:
         self._config = config
         self._journal = journal
-        self._control = Control(identity)
+        self._control = control or Control(identity)
         self._net = net
         self._mesh = ""
         self._findings = Findings()

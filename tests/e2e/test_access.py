@@ -4,8 +4,8 @@ import pytest
 import requests
 
 from lab.first_boot import environment
+from lab.plane import Client
 from tests.e2e.cloud import IMAGE, Cloud
-from tests.processes import Client
 
 pytestmark = pytest.mark.e2e
 PROGRAMS = {"report", "work", "work-bulk", "serve", "nethelper"}

@@ -7,6 +7,7 @@ import pytest
 from django.db import OperationalError
 from prometheus_client import REGISTRY
 
+from lab.plane import free_port
 from sftasks import schedule, tasks
 from sftasks.reconcilers import hard_deletes, prune_events
 from sfweb.domain import event_retention
@@ -15,7 +16,6 @@ from sfweb.domain.events import record
 from sfweb.models import Duty, Event, EventObject, Node, Operation
 from sfweb.models.event import EVENT_TYPES
 from sfweb.models.fields import FromNow, UtcNow
-from tests.processes import free_port
 
 pytestmark = pytest.mark.django_db
 DAY = 86400.0

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lab.plane import CODE
 from lab.servers import MariaDb
-from tests.processes import CODE
 
 PROFILES = ("--profile", "db", "--profile", "fake-nodes")
 TO_JSON = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.processes import Client, Plane, Size
+from lab.plane import Client, Plane, Size
 
 
 @pytest.fixture(scope="session")

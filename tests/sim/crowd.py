@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from tests.processes import Client, new_instance
+from lab.plane import Client, new_instance
 
 
 def main(start: float, count: int, memory: int, urls: list[str]) -> None:

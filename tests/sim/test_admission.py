@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from tests.processes import CODE, Client, Plane, until
+from lab.plane import CODE, Client, Plane, until
 
 pytestmark = pytest.mark.real
 

@@ -14,8 +14,8 @@ import requests
 from celery import Celery
 from kombu import Queue
 
+from lab.plane import Client, Plane, new_instance, until
 from nodeagent.wire import Outcome, Report, StepMessage, dump, ticket
-from tests.processes import Client, Plane, new_instance, until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import CODE, until
+from lab.plane import CODE, until
 from tests.sim.compose import Composed, configuration
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not shutil.which("docker-compose"), reason="needs docker-compose")]

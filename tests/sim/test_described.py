@@ -21,7 +21,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CHECKS
 
-from tests.processes import Client, Plane, Size, new_instance, until
+from lab.plane import Client, Plane, Size, new_instance, until
 
 pytestmark = pytest.mark.real
 

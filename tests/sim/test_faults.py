@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.processes import Client, Plane, until
+from lab.plane import Client, Plane, until
 from tests.sim.workload import User
 
 pytestmark = pytest.mark.real

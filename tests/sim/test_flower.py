@@ -8,7 +8,7 @@ import pytest
 import redis
 import requests
 
-from tests.processes import (
+from lab.plane import (
     BROKER_PASSWORD,
     FLOWER_LOGIN,
     FLOWER_PASSWORD,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.processes import Client, Plane, new_instance, until
+from lab.plane import Client, Plane, new_instance, until
 
 pytestmark = pytest.mark.real
 

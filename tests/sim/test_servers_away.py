@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 
-from tests.processes import Client, Plane, Process, new_instance, until
+from lab.plane import Client, Plane, Process, new_instance, until
 
 pytestmark = pytest.mark.real
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import requests
 
-from tests.processes import Client, new_instance
+from lab.plane import Client, new_instance
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.3

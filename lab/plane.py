@@ -289,8 +289,9 @@ class Plane:
         found = []
         for number in range(1, self.size.nodes + 1):
             log = self.machine(number).with_suffix(".effects")
-            lines = log.read_text().splitlines() if log.exists() else []
-            found += [(f"node{number}", *line.split(" ", 1)) for line in lines]
+            for line in log.read_text().splitlines() if log.exists() else []:
+                verb, _, thing = line.partition(" ")
+                found.append((f"node{number}", verb, thing))
         return found
 
     def kill(self, name: str) -> None:
