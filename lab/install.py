@@ -14,6 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = REPOSITORY / ".venv"
+CLIENT = REPOSITORY / "client"
 STAMP = ENVIRONMENT / "requirements.sha256"
 SYSTEM_PYTHON = "/usr/bin/python3"
 USER, GROUPS = "steadyfist", ("libvirt", "kvm")
@@ -45,7 +46,7 @@ def install_packages() -> None:
 def make_environment() -> None:
     """Anew whenever a requirement changed. One that is a link belongs to whoever made the link."""
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted((REPOSITORY / "requirements").glob("*.txt")):
+    for path in sorted([*(REPOSITORY / "requirements").glob("*.txt"), *CLIENT.glob("*.toml"), *CLIENT.glob("*/*.py")]):
         digest.update(path.read_bytes())
     if ENVIRONMENT.is_symlink() or (STAMP.exists() and STAMP.read_text() == digest.hexdigest()):
         return
@@ -53,6 +54,7 @@ def make_environment() -> None:
     requirements = str(REPOSITORY / "requirements" / "dev.txt")
     quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
     _run("Python packages", [str(ENVIRONMENT / "bin" / "pip"), "install", *quiet, "-r", requirements])
+    _run("the client's plug-in", [str(ENVIRONMENT / "bin" / "pip"), "install", *quiet, "--no-deps", str(CLIENT)])
     STAMP.write_text(digest.hexdigest())
 
 

@@ -165,6 +165,9 @@ class Users:
 
     def _delete(self, client: Client) -> None:
         with self._lock:
+            if not self.alive:  # the first ones are still being asked for
+                self._work.insert(0, self._delete)
+                return
             ref = self._chance.choice(sorted(self.alive))
             del self.alive[ref]
             self.gone.add(ref)
@@ -173,8 +176,8 @@ class Users:
     def _power(self, client: Client) -> None:
         """Off, and on again; one that is not there yet, or going, is left alone."""
         with self._lock:
-            ref = self._chance.choice(sorted(self.alive))
-        for verb in ("poweroff", "poweron"):
+            ref = self._chance.choice(sorted(self.alive)) if self.alive else ""
+        for verb in ("poweroff", "poweron") if ref else ():
             self._insist(client, "POST", f"/instances/{ref}/{verb}", None, {200, 404, 406, 409})
 
     def _insist(self, client: Client, method: str, path: str, body: Any, good: set[int], key: str = "") -> Any:

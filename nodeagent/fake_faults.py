@@ -42,6 +42,12 @@ class Faults:
         """From now on this share (0 to 1) of all calls raises Retry, and that one an unknown error."""
         self._shares = (retry, unknown)
 
+    def clear(self) -> None:
+        """What was to fail or to crash no longer is; delays and shares stay."""
+        with self._lock:
+            self._failures.clear()
+            self._crashes.clear()
+
     def before(self, verb: str) -> None:
         time.sleep(self._delays.get(verb, 0))
         self._crash("before", verb)

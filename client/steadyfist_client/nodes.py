@@ -1,0 +1,40 @@
+"""`sf-client node cordon|uncordon|drain|clear-error …`, beside the client's own node commands."""
+
+import click
+
+from steadyfist_client.asking import answer_and_follow, ask, show
+
+
+@click.command(name="cordon", help="Place nothing new on a node")
+@click.argument("node")
+@click.pass_context
+def cordon(ctx: click.Context, node: str) -> None:
+    show(ctx, ask(ctx, "POST", "nodes", node, "cordon"))
+
+
+@click.command(name="uncordon", help="Place on a node again")
+@click.argument("node")
+@click.pass_context
+def uncordon(ctx: click.Context, node: str) -> None:
+    show(ctx, ask(ctx, "POST", "nodes", node, "uncordon"))
+
+
+@click.command(name="drain", help="Cordon a node and move its instances away")
+@click.argument("node")
+@click.option("--cold/--live", default=False, help="shut down for it what cannot move while it runs")
+@click.option("--wait/--no-wait", default=True, show_default=True)
+@click.pass_context
+def drain(ctx: click.Context, node: str, cold: bool, wait: bool) -> None:
+    answer_and_follow(ctx, wait, "nodes", node, "drain", body={"cold": cold})
+
+
+@click.command(name="clear-error", help="Say that a node's storage has been mended")
+@click.argument("node")
+@click.pass_context
+def clear_error(ctx: click.Context, node: str) -> None:
+    show(ctx, ask(ctx, "POST", "nodes", node, "clear-error"))
+
+
+def add_to(group: click.Group) -> None:
+    for command in (cordon, uncordon, drain, clear_error):
+        group.add_command(command)
