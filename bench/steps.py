@@ -16,7 +16,8 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from bench import figures
-from lab.plane import CODE, Plane, Size, new_instance, until
+from lab.plane import Plane, Size, new_instance, until
+from lab.process import CODE
 
 STEPS_OF_AN_OPERATION = 10
 

@@ -22,7 +22,7 @@ from django.db.models import F
 from nodeagent.wire import Outcome
 from sftasks import dispatch, outcomes, statements, undo
 from sftasks.operation import Ended, Kind, Wish, kinds
-from sfweb.domain import events, limits
+from sfweb.domain import events, limits, notices
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.domain.transactions import Again, durable
@@ -180,6 +180,9 @@ def end(operation: Operation, state: str, code: str = "", message: str = "", *, 
         error_message=message,
     )
     kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
+    if state == OperationState.FAILED:
+        sentence = f"{operation.kind} of {operation.object_key} failed: {code} {message}".rstrip()
+        notices.tell("operation.failed", f"operation:{operation.pk}", sentence, operation=operation.kind, code=code)
     _tell_end(operation, {"code": code, "message": message, "parked": parked} if code else {})
     for successor in _woken_by(operation):
         after_commit(advance, successor)

@@ -41,6 +41,7 @@ RECONCILERS: Mapping[str, float] = {
     "namespace_cleans": 5,
     "node_resources": 60,
     "queue_lengths": 60,
+    "notices": 10,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

@@ -149,6 +149,15 @@ FLOATING_NETWORK = os.environ.get("FLOATING_NETWORK", "192.168.20.0/24")
 FLOATING_GATEWAY = os.environ.get("FLOATING_GATEWAY", "")
 """The outside router's address; the first address of the block when empty."""
 
+NOTICE_ALLOW = [item for item in os.environ.get("NOTICE_ALLOW", "").split(",") if item]
+"""Private blocks that webhooks of notices may be in."""
+EMAIL_HOST = os.environ.get("EMAIL_HOST", "")
+EMAIL_PORT = int(os.environ.get("EMAIL_PORT", "587"))
+EMAIL_HOST_USER = os.environ.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = os.environ.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = os.environ.get("EMAIL_USE_TLS", "1") == "1"
+EMAIL_TIMEOUT = 15
+DEFAULT_FROM_EMAIL = os.environ.get("EMAIL_FROM", "steadyfist@localhost")
 FETCH_ALLOW = [item for item in os.environ.get("FETCH_ALLOW", "").split(",") if item]
 """Private ranges (CIDR) that images may be fetched from; everything private is refused otherwise."""
 

@@ -51,6 +51,9 @@ PAGES = {
     models.OperationTarget: operations.TargetPage,
     models.Event: operations.EventPage,
     models.EventObject: operations.EventObjectPage,
+    models.NoticeChannel: cluster.NoticeChannelPage,
+    models.Notice: cluster.NoticePage,
+    models.Delivery: cluster.DeliveryPage,
     beat.PeriodicTask: cluster.PeriodicTaskPage,
     beat.IntervalSchedule: cluster.IntervalPage,
 }

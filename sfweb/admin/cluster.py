@@ -1,15 +1,21 @@
 """Nodes, pools, and the recurring duties of the cluster itself."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
+from django.core.validators import validate_email
 from django.http import HttpRequest
 from django_celery_beat.models import PeriodicTask
 
 from sftasks.schedule import RECONCILERS, task_name
 from sfweb.admin.pages import ReadOnlyPage, for_each
+from sfweb.domain.image_urls import check_image_url
 from sfweb.domain.nodes import cordon
+from sfweb.errors import Invalid
+from sfweb.models import ChannelKind, NoticeChannel
+from sfweb.models.notice import NOTICE_KINDS
 
 
 class NodePage(ReadOnlyPage):
@@ -68,6 +74,60 @@ class BootstrapPage(ReadOnlyPage):
 
 class SchemaPage(ReadOnlyPage):
     list_display = ("version", "compatible_since")
+
+
+class NoticeChannelForm(forms.ModelForm):
+    class Meta:
+        model = NoticeChannel
+        fields = ("name", "kind", "address", "kinds", "pause", "secret", "enabled")
+        widgets: ClassVar[Any] = {"secret": forms.PasswordInput(render_value=False)}
+
+    def clean_kinds(self) -> str:
+        kinds = [word.strip() for word in self.cleaned_data["kinds"].split(",") if word.strip()]
+        unknown = sorted(set(kinds) - set(NOTICE_KINDS))
+        if unknown:
+            raise forms.ValidationError(f"{unknown[0]} is none of {', '.join(NOTICE_KINDS)}")
+        return ",".join(kinds)
+
+    def clean_secret(self) -> str:
+        """Left empty, it stays what it was."""
+        return self.cleaned_data["secret"] or self.instance.secret
+
+    def clean(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().clean() or self.cleaned_data
+        address = found.get("address", "")
+        if found.get("kind") == ChannelKind.WEBHOOK:
+            try:
+                check_image_url(address, settings.NOTICE_ALLOW, "address")
+            except Invalid as error:
+                self.add_error("address", str(error))
+        elif found.get("kind") == ChannelKind.EMAIL:
+            for word in address.split(","):
+                try:
+                    validate_email(word.strip())
+                except forms.ValidationError as error:
+                    self.add_error("address", error)
+        return found
+
+
+class NoticeChannelPage(admin.ModelAdmin):
+    form = NoticeChannelForm
+    list_display = ("name", "kind", "kinds", "pause", "enabled", "sent_at")
+    list_filter = ("kind", "enabled")
+    search_fields = ("name",)
+
+
+class NoticePage(ReadOnlyPage):
+    list_display = ("created_at", "kind", "subject", "sentence")
+    list_filter = ("kind",)
+    search_fields = ("subject", "sentence")
+    ordering = ("-created_at",)
+
+
+class DeliveryPage(ReadOnlyPage):
+    list_display = ("notice", "channel", "state", "attempts", "not_before", "problem")
+    list_filter = ("state", "channel")
+    list_select_related = ("notice", "channel")
 
 
 class PeriodicTaskForm(forms.ModelForm):

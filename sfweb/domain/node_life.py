@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
-from sfweb.domain import events
+from sfweb.domain import events, notices
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
 from sfweb.models import BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
@@ -126,6 +126,8 @@ def _mark_missing(node: Node) -> bool:
     transition(row, State.MISSING)
     hit = _radius(row)
     events.record("health", "node is missing", [("node", row.pk)], extra=hit)
+    sentence = f"node {row.name} is missing, with {len(hit['instances'])} instances and {len(hit['networks'])} networks"
+    notices.tell("node.missing", f"node:{row.name}", sentence, **hit)
     guests = [("instance", uuid.UUID(identity)) for identity in hit["instances"]]
     if guests:
         # Without the others: their owners read this one.

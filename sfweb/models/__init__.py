@@ -20,6 +20,7 @@ from sfweb.models.network import (
     Network,
 )
 from sfweb.models.node import Node, NodeCapacity, NodeCredential, NodeObject, Wanted
+from sfweb.models.notice import ChannelKind, Delivery, Notice, NoticeChannel
 from sfweb.models.operation import DependencyKind, Operation, OperationDependency, OperationTarget, Step
 from sfweb.models.snapshot import SnapshotSet
 
@@ -37,7 +38,9 @@ __all__ = [
     "BlobLocation",
     "BootstrapOperation",
     "CarrierLease",
+    "ChannelKind",
     "ConsoleTicket",
+    "Delivery",
     "DependencyKind",
     "DhcpLease",
     "Disk",
@@ -56,6 +59,8 @@ __all__ = [
     "NodeCapacity",
     "NodeCredential",
     "NodeObject",
+    "Notice",
+    "NoticeChannel",
     "Operation",
     "OperationDependency",
     "OperationTarget",

@@ -60,6 +60,12 @@ class ReservationState(enum.StrEnum):
     EXPIRED = "expired"
 
 
+class DeliveryState(enum.StrEnum):
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+
+
 _LIFE = {
     State.INITIAL: {State.CREATED, State.ERROR, State.DELETED, State.DELETE_WAIT},
     State.CREATED: {State.DELETE_WAIT, State.DELETED, State.ERROR},

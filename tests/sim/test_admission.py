@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from lab.plane import CODE, Client, Plane, until
+from lab.plane import Client, Plane, until
+from lab.process import CODE
 
 pytestmark = pytest.mark.real
 
