@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from bench import figures
+from lab.child import CODE
 from lab.plane import Plane, Size, new_instance, until
-from lab.process import CODE
 
 STEPS_OF_AN_OPERATION = 10
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import requests
 
+from lab.child import CODE, Process
 from lab.control import FLOWER_RULES
-from lab.process import CODE, Process
 from lab.servers import MariaDb, Redis
 
 ROLES = ("report", "work", "work-bulk")

@@ -24,8 +24,8 @@ from typing import Any
 import requests
 
 from lab import simulation_report
+from lab.child import CODE
 from lab.plane import Client, Plane, Size, new_instance, until
-from lab.process import CODE
 from lab.simulation_report import Run, Sample
 
 CLIENTS = 6

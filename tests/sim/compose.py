@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lab.process import CODE
+from lab.child import CODE
 from lab.servers import MariaDb
 
 PROFILES = ("--profile", "db", "--profile", "fake-nodes")

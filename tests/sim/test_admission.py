@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
+from lab.child import CODE
 from lab.plane import Client, Plane, until
-from lab.process import CODE
 
 pytestmark = pytest.mark.real
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.child import CODE
 from lab.plane import until
-from lab.process import CODE
 from tests.sim.compose import Composed, configuration
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not shutil.which("docker-compose"), reason="needs docker-compose")]

@@ -5,8 +5,8 @@ import time
 import pytest
 import requests
 
+from lab.child import Process
 from lab.plane import Client, Plane, new_instance, until
-from lab.process import Process
 
 pytestmark = pytest.mark.real
 
