@@ -43,22 +43,30 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     The network must have been read under its lock. Peers that learn of a new member get their operation too, but nobody
     waits for them.
     """
-    is_new = wishes.want(node, "network", network.pk)
+    return bring_network_to(network, [node], caller)[node]
+
+
+def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) -> dict[UUID, list[Operation]]:
+    """As `bring_network` for instances on several nodes: what those on each must wait for."""
+    is_new = [wishes.want(node, "network", network.pk) for node in sorted(nodes)]
     network.router_generation += 1
-    network.mesh_generation += is_new
+    network.mesh_generation += any(is_new)
     Network.objects.filter(pk=network.pk).update(
         router_generation=network.router_generation, mesh_generation=network.mesh_generation
     )
     carrier = carriers.carrier_of(network.pk)
-    needed: list[Operation] = []
+    needed: dict[UUID, list[Operation]] = {node: [] for node in nodes}
     for holder in wishes.holders("network", network.pk):
         if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
             continue
         operation = engine.submit(networks.on_node(network, holder, caller))
-        if holder in (node, carrier):
-            needed.append(operation)
+        for node in nodes:
+            if holder in (node, carrier):
+                needed[node].append(operation)
     if carrier is not None:
-        needed.append(serve(network, carrier, caller))
+        router = serve(network, carrier, caller)
+        for node in nodes:
+            needed[node].append(router)
     return needed
 
 

@@ -1,6 +1,6 @@
 """Sets every node's counters to the sum of its live reservations, and says what it found to differ (SC-6)."""
 
-from sfweb.domain import events, placement
+from sfweb.domain import capacity, events
 from sfweb.domain.transactions import durable
 from sfweb.models import Node
 from sfweb.models.state import State
@@ -16,7 +16,7 @@ def run() -> dict[str, int]:
 
 @durable
 def _recount(node: Node) -> int:
-    drift = placement.recount(node)
+    drift = capacity.recount(node)
     if drift:
         events.record("status", "capacity counters had drifted", [("node", node.pk)], extra={"drift": drift})
     return int(bool(drift))

@@ -71,15 +71,7 @@ def record_all(entries: Sequence[Entry]) -> None:
         transaction.on_commit(partial(EVENTS_INSERTED.labels(kind).inc, number))
 
 
-def record_on(
-    operation: Operation,
-    kind: str,
-    message: str,
-    *,
-    targets: Iterable[Target] | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """One event on an operation and on all that it is about; `targets` where the caller knows those already."""
-    if targets is None:
-        targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
+def record_on(operation: Operation, kind: str, message: str, *, extra: Mapping[str, Any] | None = None) -> None:
+    """One event on an operation and on all that it is about."""
+    targets = OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid")
     record(kind, message, [("operation", operation.pk), *targets], extra=extra, request_id=operation.request_id)

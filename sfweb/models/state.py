@@ -140,6 +140,8 @@ ACTIVE = (State.INITIAL, State.PREFLIGHT, State.CREATING, State.CREATED)
 
 OPEN_OPERATION = (OperationState.WAITING, OperationState.RUNNING, OperationState.UNWINDING)
 OPEN_STEP = (StepState.PLANNED, StepState.SENT)
+LIVE_RESERVATION = (ReservationState.CLAIMED, ReservationState.CONSUMED)
+"""These count on their node."""
 
 
 def origins(model: str, to: str) -> list[str]:

@@ -42,6 +42,11 @@ def test_resources_are_what_placement_counts(system: Person, world: World):
         "ram_available": 64512,
         "disk_max": 1000,
         "disk_available": 995,
+        "cpu_hard_max": 64,
+        "cpu_committed": 4,
+        "cpu_committed_row_present": True,
+        "ram_committed": 1024,
+        "disk_committed": 5,
     }
     assert told["total"]["cpu_available"] == 124
     assert told["total"]["ram_available"] == 64512 + 65536
