@@ -42,6 +42,7 @@ urlpatterns: list[URLPattern] = [
     path("auth/namespaces/<str:namespace>/trust", ns.Trusts.as_view()),
     path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),
     path("instances", instances.Instances.as_view()),
+    path("instances/batch", instances.InstanceBatch.as_view()),
     path("instances/<str:ref>", instances.InstanceDetail.as_view()),
     path("instances/<str:ref>/interfaces", changes.InstanceInterfaces.as_view()),
     path("instances/<str:ref>/disks", changes.InstanceDisks.as_view()),

@@ -78,6 +78,13 @@ def require_admin(caller: Caller) -> None:
         _require(caller, (CLUSTER_ADMIN,))
 
 
+def require_system(caller: Caller) -> None:
+    """For the part of an address that is an administrator's alone. Raises Forbidden."""
+    if not caller.is_system:
+        raise Forbidden("this is for keys of the system namespace", code="system_only")
+    require_admin(caller)
+
+
 def _require(caller: Caller, needed: tuple[str, ...]) -> None:
     missing = [scope for scope in needed if not covers(caller.scopes, scope)]
     if missing:

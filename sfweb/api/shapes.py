@@ -193,6 +193,21 @@ SHAPES: dict[str, Shape] = {
         vdi_tls_port=maybe(WHOLE),
         requested_placement__=TEXT,
     ),
+    "PlacementDiagnosis": record(
+        asked=mapping(WHOLE),
+        candidates=many(
+            record(node=TEXT, score=NUMBER, terms=mapping(NUMBER), limit=mapping(WHOLE), used=mapping(WHOLE))
+        ),
+        rejected=many(
+            record(
+                node=TEXT,
+                stage=TEXT,
+                cause__=TEXT,
+                constraints__=many(TEXT),
+                dimensions=mapping(record(limit=WHOLE, used=WHOLE, asked=WHOLE, short_by=WHOLE, exceeded=FLAG)),
+            )
+        ),
+    ),
     "Network": record(
         **COMMON,
         **POINTERS,

@@ -64,6 +64,10 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("trusted", None),
     ("instances", "get"): ("anyone", None),
     ("instances", "post"): ("anyone", {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}),
+    ("instances/batch", "post"): (
+        "anyone",
+        {"instances": [{"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}]},
+    ),
     ("instances", "delete"): ("itself", {"confirm": True, "namespace": "owner"}),
     (INST, "get"): ("owner", None),
     (INST, "delete"): ("owner", None),
@@ -186,6 +190,7 @@ ANSWERS: dict[tuple[str, str], int] = {
     ("auth", "post"): 401,  # the key is wrong
     (NS, "delete"): 400,  # it has instances
     (f"{NS}/clean", "post"): 202,
+    ("instances/batch", "post"): 202,
     ("instances/<str:ref>", "patch"): 202,
     (f"{INST}/disks", "post"): 202,
     (f"{INST}/disks/<str:device>", "delete"): 409,  # the only disk

@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from sftasks import engine
 from sftasks.operations import instance_create, instance_delete, network_create
 from sfweb.domain import artifact_refs
 from sfweb.domain.affinity import OLD_FORM
@@ -18,6 +19,7 @@ from sfweb.models import (
     Interface,
     NodeCapacity,
     Operation,
+    PlacementReservation,
     PoolAllocation,
     Step,
 )
@@ -181,6 +183,55 @@ def test_sc_25_a_placement_and_its_release_are_told_with_node_and_counters(serve
     assert placed["counters"]["cpus"]["limit"] == released["counters"]["cpus"]["limit"] > 0
     on_node = EventObject.objects.filter(object_type="node", object_uuid=instance.node_id)
     assert set(uuids) & set(on_node.values_list("event_uuid", flat=True))
+
+
+def batch_of(number, **more):
+    return [new_instance(f"guest{index}", "tenant", "net", **more) for index in range(number)]
+
+
+def test_sc_30_every_member_of_a_batch_runs(served):
+    made = served.run(instance_create.request_batch, served.caller, batch_of(7))
+    assert [row.name for row in made.rows] == [f"guest{index}" for index in range(7)]
+    assert len({row.node_id for row in made.rows}) == 2, "they are spread"
+    served.settle()
+    assert set(Instance.objects.values_list("state", flat=True)) == {"created"}
+    assert set(PlacementReservation.objects.values_list("state", flat=True)) == {"consumed"}
+    assert served.findings() == []
+
+
+def test_sc_30_a_member_that_fails_on_its_node_takes_no_other_with_it(served):
+    made = served.run(instance_create.request_batch, served.caller, batch_of(2))
+    first = made.operations[0]
+    served.run(engine.cancel, first.pk, served.caller)
+    served.settle()
+    assert [Instance.objects.get(pk=row.pk).state for row in made.rows] == ["error", "created"]
+    assert served.findings() == []
+
+
+def test_sc_30_a_batch_with_one_member_that_cannot_be_leaves_no_row(served):
+    before = (Address.objects.count(), PoolAllocation.objects.count(), Operation.objects.count())
+    wanted = [
+        *batch_of(3),
+        new_instance("last", "tenant", interfaces=(NewInterface(network="net", address="10.0.0.1"),)),
+    ]
+    with pytest.raises(Conflict, match=r"10\.0\.0\.1"):
+        served.run(instance_create.request_batch, served.caller, wanted)
+    with pytest.raises(NotFound, match=r"instances\[1\]: network not found: nope"):
+        served.run(instance_create.request_batch, served.caller, [batch_of(1)[0], new_instance("x", "tenant", "nope")])
+    assert (Address.objects.count(), PoolAllocation.objects.count(), Operation.objects.count()) == before
+    assert not Instance.objects.exists()
+    assert set(NodeCapacity.objects.values_list("used_cpus", flat=True)) == {0}
+
+
+def test_sc_30_a_network_that_is_nearly_full_still_gives_each_its_address(served):
+    small = new_network("small", netblock="10.8.0.0/28")
+    served.ask(network_create.request, served.caller, small)
+    served.settle()
+    wanted = [new_instance(f"guest{index}", "tenant", "small") for index in range(13)]
+    served.run(instance_create.request_batch, served.caller, wanted)
+    assert len(set(Interface.objects.values_list("address", flat=True))) == 13
+    with pytest.raises(NoCapacity, match="no free address"):
+        served.run(instance_create.request_batch, served.caller, wanted[:1])
 
 
 def test_repeats_are_harmless(served):

@@ -1,0 +1,104 @@
+"""Batches against each other and against single creates, on the real database: all or none, exactly what fits (SC-30)."""
+
+import os
+import uuid
+
+import pytest
+from django.db import connection
+
+from sftasks import celery
+from sftasks.operations import instance_create
+from sfweb.domain import capacity
+from sfweb.domain.placement_rules import DIMENSIONS
+from sfweb.domain.specs import NewDisk
+from sfweb.errors import NoCapacity
+from sfweb.models import Instance, NodeCapacity, PlacementReservation
+from tests.factories import make_namespace, new_instance
+from tests.operations.test_engine_races import make_node, together
+
+pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
+ROUNDS = 1000 if os.environ.get("PROVE") else 50
+
+
+@pytest.fixture(autouse=True)
+def _no_broker(monkeypatch):
+    monkeypatch.setattr(celery, "ring", lambda messages: 0)
+
+
+def callers(number):
+    return [make_namespace(uuid.uuid4().hex[:8]) for _ in range(number)]
+
+
+def batch(caller, number):
+    wanted = [new_instance(f"i{n}", caller.namespace, disks=(NewDisk(size_gb=1),)) for n in range(number)]
+    return len(instance_create.request_batch(caller, wanted).rows)
+
+
+def empty():
+    """As if nothing had been placed."""
+    NodeCapacity.objects.update(used_cpus=0, used_memory_mb=0, used_disk_gb=0)
+    PlacementReservation.objects.update(state="released")
+
+
+def assert_counted():
+    for row in NodeCapacity.objects.all():
+        live = PlacementReservation.objects.filter(node=row.node_id, state="claimed")
+        assert row.used_cpus == sum(live.values_list("cpus", flat=True)) <= row.limit_cpus
+
+
+def race_for_one_room():
+    """Two batches of five on nodes with room for seven; what each came to."""
+    pair = callers(2)
+    results = together(2, lambda number: batch(pair[number], 5))
+    made = [Instance.objects.filter(namespace=caller.namespace_uuid).count() for caller in pair]
+    return results, made
+
+
+@pytest.mark.timeout(900)
+def test_sc_30_of_two_batches_for_one_room_exactly_one_is_placed_whole():
+    make_node("node1", cpus=4)
+    make_node("node2", cpus=3)
+    for _ in range(ROUNDS):
+        results, made = race_for_one_room()
+        assert sorted(made) == [0, 5], results
+        refused = next(result for result in results if result != 5)
+        assert isinstance(refused, NoCapacity), refused
+        assert refused.details["instances"]
+        assert_counted()
+        empty()
+
+
+def _take_without_guard(wanted):
+    with connection.cursor() as cursor:
+        for node, room in wanted.items():
+            added = ", ".join(f"used_{name} = used_{name} + {getattr(room, name)}" for name in DIMENSIONS)
+            cursor.execute(f"UPDATE node_capacity SET {added} WHERE node_id = %s", [str(node)])
+    return True
+
+
+def test_sc_30_without_the_guard_both_are(monkeypatch):
+    monkeypatch.setattr(capacity, "take", _take_without_guard)
+    make_node("node1", cpus=4)
+    make_node("node2", cpus=3)
+    for _ in range(20):
+        _, made = race_for_one_room()
+        if made == [5, 5]:
+            return
+        empty()
+    raise AssertionError("the race was never lost")
+
+
+def test_sc_30_a_crowd_of_batches_and_single_creates_fills_nodes_and_no_more():
+    """Ten batches of four and ten single creates on five nodes with room for thirty."""
+    for number in range(5):
+        make_node(f"node{number}", cpus=6)
+    for _ in range(3):
+        crowd = callers(20)
+        results = together(20, lambda number: batch(crowd[number], 4 if number < 10 else 1))  # noqa: B023
+        assert all(isinstance(result, int | NoCapacity) for result in results), results
+        made = sorted(Instance.objects.filter(namespace=caller.namespace_uuid).count() for caller in crowd[:10])
+        assert set(made) <= {0, 4}
+        placed = sum(result for result in results if isinstance(result, int))
+        assert 27 <= placed <= 30, "what is left is too little for a batch, and every single create had found it"
+        assert_counted()
+        empty()
