@@ -51,31 +51,15 @@ def count_statements(plane: Plane, rows: Any, network: str, options: argparse.Na
 
 
 def compare(plane: Plane, rows: Any, network: str, options: argparse.Namespace, statements: int) -> None:
-    headers = {**signed_in(plane), "Content-Type": "application/json"}
-    link = http.client.HTTPConnection("127.0.0.1", plane.api_ports[0], timeout=60)
-
-    def ask(path: str, wanted: Any, status: int) -> None:
-        link.request("POST", path, json.dumps(wanted), headers)
-        answer = link.getresponse()
-        read = answer.read()
-        assert answer.status == status, read[:500]
-
-    def singly(mark: str) -> None:
-        for index in range(options.size):
-            ask("/instances", body(f"{mark}-{index}", network), 200)
-
-    def together(mark: str) -> None:
-        members = [body(f"{mark}-{index}", network) for index in range(options.size)]
-        ask("/instances/batch", {"instances": members}, 202)
-
+    asker = Asker(plane, network, options.size)
     times: dict[str, list[float]] = {"singly": [], "together": []}
     for number in range(options.rounds + 1):
-        for side in (singly, together):
+        for name, took in times.items():
             put_back(rows)
             begin = time.perf_counter()
-            side(f"{side.__name__}-{number}")
+            getattr(asker, name)(f"{name}-{number}")
             if number:
-                times[side.__name__].append(time.perf_counter() - begin)
+                took.append(time.perf_counter() - begin)
     for name, took in times.items():
         rate = figures.spread([options.size / seconds for seconds in took], 1)
         figures.say(what="batch", side=name, instances=options.size, instances_per_second=rate)
@@ -85,6 +69,30 @@ def compare(plane: Plane, rows: Any, network: str, options: argparse.Namespace, 
         times_the_single_rate=figures.ratios(times["singly"], times["together"]),
         goal=">= 5",
     )
+
+
+class Asker:
+    """Creates instances over one kept connection."""
+
+    def __init__(self, plane: Plane, network: str, size: int) -> None:
+        self._headers = {**signed_in(plane), "Content-Type": "application/json"}
+        self._link = http.client.HTTPConnection("127.0.0.1", plane.api_ports[0], timeout=60)
+        self._network = network
+        self._size = size
+
+    def singly(self, mark: str) -> None:
+        for index in range(self._size):
+            self._ask("/instances", body(f"{mark}-{index}", self._network), 200)
+
+    def together(self, mark: str) -> None:
+        members = [body(f"{mark}-{index}", self._network) for index in range(self._size)]
+        self._ask("/instances/batch", {"instances": members}, 202)
+
+    def _ask(self, path: str, wanted: Any, status: int) -> None:
+        self._link.request("POST", path, json.dumps(wanted), self._headers)
+        answer = self._link.getresponse()
+        read = answer.read()
+        assert answer.status == status, read[:500]
 
 
 if __name__ == "__main__":

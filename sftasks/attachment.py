@@ -14,7 +14,7 @@ from nodeagent.wire import Outcome
 from sftasks import engine, outside, wishes
 from sftasks.operation import Wish
 from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, placement, ports
+from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
@@ -310,12 +310,9 @@ def release_egress(network: UUID) -> bool:
 
 def release(instance: Instance) -> bool:
     """Give back room, addresses, MACs and ports, unless the node may still hold the guest: a residue keeps them (EN-12)."""
-    held = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk).exclude(
-        wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT
-    )
-    if held.exists():
+    if may_be_held(instance):
         return False
-    placement.release(instance)
+    reservations.release(instance)
     allocator.release_all("instance", instance.pk)
     for interface, network in Interface.objects.filter(instance=instance).values_list("pk", "network_id"):
         release_interface(interface, network)
@@ -324,6 +321,12 @@ def release(instance: Instance) -> bool:
         for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):
             discard_blob(blob)
     return True
+
+
+def may_be_held(instance: Instance) -> bool:
+    """A node should hold the guest, or has not confirmed that it does not."""
+    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk)
+    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exists()
 
 
 def release_interface(interface: UUID, network: UUID) -> None:

@@ -9,14 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Sum
-
 from sftasks import attachment, engine, outside, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import allocator, artifact_refs, ipam, placement
+from sfweb.domain import allocator, artifact_refs, ipam, reservations
 from sfweb.domain.callers import CLUSTER
-from sfweb.domain.placement_rules import Room
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInterface
 from sfweb.errors import Conflict, NotFound, NotReady
@@ -44,12 +41,6 @@ def free_device(instance: Instance, bus: str) -> str:
 def room_gb(disk: NewDisk, blob: Blob | None) -> int:
     """What a disk counts on its node. The size of an image that has not arrived yet is not known."""
     return disk.size_gb or (-(-(blob.virtual_size or 1) // GIB) if blob else 1)
-
-
-def room_of(instance: Instance) -> Room:
-    """What the instance takes by its rows, with the disks that come and those that have not gone yet."""
-    disks = instance.disks.aggregate(total=Sum("room_gb"))["total"] or 0
-    return Room(cpus=instance.cpus, memory_mb=instance.memory_mb, disk_gb=disks)
 
 
 def require_usable(network: Network) -> None:
@@ -181,7 +172,7 @@ def settle(instance: Instance) -> None:
         disk.delete()
         if disk.blob is not None:
             attachment.discard_blob(disk.blob)
-    placement.settle(instance, room_of(instance))
+    reservations.settle(instance, reservations.room_of(instance))
 
 
 def _end_interfaces(instance: Instance) -> None:

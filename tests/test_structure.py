@@ -92,7 +92,7 @@ def test_only_placement_writes_counters_and_reservations():
     counters = re.compile(r"used_(?:cpus|memory_mb|disk_gb|\{\w+\})[\"']?\s*[=:][^=]|NodeCapacity\.objects.*update\(")
     reservations = re.compile(r"PlacementReservation(?:\.objects\.(?:bulk_)?create)?\((?!models)|INTO placement_res")
     assert _matching(counters) == {"sfweb/domain/capacity.py"}
-    assert _matching(reservations) == {"sfweb/domain/placement.py"}
+    assert _matching(reservations) == {"sfweb/domain/reservations.py"}
 
 
 def _matching(pattern):

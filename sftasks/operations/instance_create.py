@@ -13,7 +13,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
-from sfweb.domain import affinity, artifact_refs, limits, placement, ports
+from sfweb.domain import affinity, artifact_refs, limits, placement, ports, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.placement_rules import Asked, Offer, Room
@@ -120,7 +120,7 @@ def _request(caller: Caller, wanted: Sequence[NewInstance], identities: Sequence
     offers = dict(zip(identities, placement.place(asked, sure=sure), strict=True))
     networks = _lock_parents(chosen)
     rows = _write_instances(chosen, offers)
-    placement.record(offers, asked, caller.request_id)
+    reservations.record(offers, asked, caller.request_id)
     _write_disks(rows, chosen)
     _write_interfaces(rows, chosen)
     nodes = {identity: offer.node for identity, offer in offers.items()}
@@ -314,7 +314,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         transition(instance, State.CREATED, observed_power=instance.power, power_observed_at=UtcNow())
         for card in instance.interfaces.filter(state=State.INITIAL):
             transition(card, State.CREATED)
-        placement.consume(instance)
+        reservations.consume(instance)
         return
     message = f"{ended.code}: {ended.message}" if ended.message else ended.code
     transition(instance, State.ERROR, error_message=message)

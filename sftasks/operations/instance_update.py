@@ -6,7 +6,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
-from sfweb.domain import limits, placement
+from sfweb.domain import limits, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.specs import InstanceChange
 from sfweb.domain.transactions import durable
@@ -36,7 +36,7 @@ def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accep
     )
     Instance.objects.filter(pk=row.pk).update(**wanted)
     row.refresh_from_db()
-    placement.enlarge(row, devices.room_of(row))
+    reservations.enlarge(row, reservations.room_of(row))
     limits.check_disk_growth(row.namespace_id, sum(size - room for _, room, size in grown.values()))
     instances.raise_generation(row.pk)
     if "name" in wanted:

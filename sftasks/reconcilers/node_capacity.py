@@ -1,4 +1,7 @@
-"""Sets every node's counters to the sum of its live reservations, and says what it found to differ (SC-6)."""
+"""Sets every node's counters to the sum of its live reservations, and says what it found to differ (SC-6).
+
+A node without counters takes nothing; it gets them, empty, and an event says so (SC-10, SC-27).
+"""
 
 from sfweb.domain import capacity, events
 from sfweb.domain.transactions import durable
@@ -7,11 +10,16 @@ from sfweb.models.state import State
 
 
 def run() -> dict[str, int]:
-    return {
-        "drifted": sum(
-            _recount(node) for node in Node.objects.exclude(state=State.DELETED).filter(capacity__isnull=False)
-        )
-    }
+    living = Node.objects.exclude(state=State.DELETED)
+    made = sum(_make(node) for node in living.filter(capacity__isnull=True))
+    return {"made": made, "drifted": sum(_recount(node) for node in living.filter(capacity__isnull=False))}
+
+
+@durable
+def _make(node: Node) -> int:
+    capacity.make(node)
+    events.record("status", "capacity counters were missing: it takes nothing until it reports", [("node", node.pk)])
+    return 1
 
 
 @durable

@@ -162,6 +162,7 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ("/nodes/{ref}/processmetrics", "get"): shows(mapping(NUMBER)),
     ("/nodes/{ref}", "delete"): starts(NODE, 409),
     ("/admin/resources", "get"): shows(ref("Resources")),
+    ("/admin/reservations", "get"): shows(many(ref("Reservation"))),
     ("/admin/locks", "get"): shows(mapping(ref("HeldKey"))),
     ("/admin/cacert", "get"): Answer(TEXT, 200, (404,), media="text/plain"),
     ("/admin/vditokenpubkey", "get"): Answer(TEXT, 200, (404,), media="text/plain"),

@@ -73,6 +73,11 @@ def counters_of(node: uuid.UUID) -> dict[str, dict[str, int]]:
     return {name: {"used": getattr(row, f"used_{name}"), "limit": getattr(row, f"limit_{name}")} for name in DIMENSIONS}
 
 
+def make(node: Node) -> None:
+    """Counters for a node that has none: it offers nothing until it reports what it has."""
+    NodeCapacity.objects.get_or_create(node=node)
+
+
 def recount(node: Node) -> dict[str, tuple[int, int]]:
     """Set the node's counters to the sum of its live reservations; {column: (was, is)} for those that differed (SC-6)."""
     capacity = NodeCapacity.objects.select_for_update().get(node=node)
@@ -90,7 +95,8 @@ def recount(node: Node) -> dict[str, tuple[int, int]]:
 
 def set_limits(node: Node, cpus: int, memory_mb: int, disk_gb: int) -> None:
     """What a node reports that it offers, times the overcommit ratios and never above its ceiling (SC-7, SE-6)."""
-    row, _ = NodeCapacity.objects.get_or_create(node=node)
+    make(node)
+    row = NodeCapacity.objects.get(node=node)
     if row.ceiling_cpus is None:
         row.ceiling_cpus, row.ceiling_memory_mb, row.ceiling_disk_gb = cpus, memory_mb, disk_gb
     cpus = min(cpus, row.ceiling_cpus)

@@ -1,39 +1,33 @@
-"""Where instances go: one function places, for one and for many, and writes down whose room was taken.
+"""Where instances go: one function places, for one and for many.
 
 `place` reads the nodes, lets the pure rules choose, and takes the room by one guarded statement in the transaction that
-writes the instances (SC-1, SC-4). Reservations say whose the room is: claimed by a request, consumed when the guest is
-there, released with it. Only this module writes them.
+writes the instances and their reservations (SC-1, SC-4).
 """
 
 import json
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
-from sfweb.domain import affinity, capacity, events
+from sfweb.domain import capacity
 from sfweb.domain.placement_rules import (
     DIMENSIONS,
     NOTHING,
     Around,
     Asked,
     Offer,
-    Rejection,
     Room,
     candidates,
     choose,
     meant,
-    refusal,
-    rejection,
 )
-from sfweb.domain.rows import insert
-from sfweb.models import BlobLocation, Instance, PlacementReservation
-from sfweb.models.fields import UtcNow
-from sfweb.models.state import LIVE_RESERVATION, ReservationState, State, transition
+from sfweb.models import BlobLocation
+from sfweb.models.state import State
 
 _FIGURES = ", ".join(f"{kind}_{name}" for kind in ("limit", "used") for name in DIMENSIONS)
 _OFFERS = (
@@ -145,91 +139,3 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         ],
         "rejected": [one.as_json() for one in rejected],
     }
-
-
-def record(placed: Mapping[uuid.UUID, Offer], asked: Sequence[Asked], request_id: str = "") -> None:
-    """Write down whose room `place` took, in the order of `asked`, once the instances' rows exist; same transaction (SC-4)."""
-    rows, told = [], []
-    for (instance, offer), one in zip(placed.items(), asked, strict=True):
-        room = one.room
-        rows.append(PlacementReservation(instance_id=instance, node_id=offer.node, **room.as_json()))
-        told.append(_told("instance placed", instance, offer, room, request_id))
-        if one.affinity.by_weights:
-            target = [("instance", instance)]
-            told.append(events.Entry(kind="audit", message=affinity.OLD_FORM, targets=target, request_id=request_id))
-    insert(rows)
-    events.record_all(told)
-
-
-def _told(message: str, instance: uuid.UUID, offer: Offer, room: Room, request_id: str) -> events.Entry:
-    used, limit = offer.used.plus(room), offer.limit
-    counters = {name: {"used": getattr(used, name), "limit": getattr(limit, name)} for name in DIMENSIONS}
-    return events.Entry(
-        kind="audit",
-        message=message,
-        targets=[("instance", instance), ("node", offer.node)],
-        extra={"node": offer.name, "room": room.as_json(), "counters": counters},
-        request_id=request_id,
-    )
-
-
-def consume(instance: Instance) -> None:
-    """The instance is there: its reservation is used. Harmless when repeated."""
-    row = PlacementReservation.objects.filter(instance=instance, state=ReservationState.CLAIMED).first()
-    if row:
-        transition(row, ReservationState.CONSUMED)
-
-
-def enlarge(instance: Instance, wanted: Room) -> None:
-    """Let the instance take at least `wanted` where it is; its row must be locked. Raises NoCapacity, and then nothing
-    has changed.
-
-    What it needs less of than before stays taken until `settle`, so that the change can be taken back.
-    """
-    row = PlacementReservation.objects.select_for_update().get(instance=instance)
-    more = _excess(wanted, row)
-    if more == NOTHING:
-        return
-    offer = next(offer for offer in snapshot() if offer.node == row.node_id)
-    if more.cpus and wanted.cpus > offer.largest_cpus:
-        raise refusal([Rejection(offer=offer, asked=Asked(room=wanted), stage="cpu_max_per_instance")])
-    if not capacity.take({row.node_id: more}):
-        # The instance is on the node whatever the node's state, so only room can be the reason.
-        seen = replace(offer, state=State.CREATED, cordoned=False, silent=False, lost=True)
-        reason = rejection(seen, Asked(room=more), Around())
-        assert reason is not None
-        raise refusal([reason])
-    _hold(row, more, 1)
-
-
-def settle(instance: Instance, needed: Room) -> None:
-    """Give back what the instance holds above `needed`. Harmless when repeated."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
-    if row is None or row.state not in LIVE_RESERVATION:
-        return
-    less = _excess(row, needed)
-    if less != NOTHING:
-        capacity.give_back(row.node_id, less)
-        _hold(row, less, -1)
-
-
-def _excess(held: Room | PlacementReservation, needed: Room | PlacementReservation) -> Room:
-    """By how much `held` is above `needed`, each figure by itself."""
-    return Room(**{name: max(0, getattr(held, name) - getattr(needed, name)) for name in DIMENSIONS})
-
-
-def _hold(row: PlacementReservation, change: Room, sign: int) -> None:
-    columns = {name: getattr(row, name) + sign * getattr(change, name) for name in DIMENSIONS}
-    PlacementReservation.objects.filter(pk=row.pk).update(**columns)
-
-
-def release(instance: Instance) -> None:
-    """Give the room back, once, whatever happens twice."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
-    if row is None or row.state not in LIVE_RESERVATION:
-        return
-    transition(row, ReservationState.RELEASED, released_at=UtcNow())
-    room = Room(**{name: getattr(row, name) for name in DIMENSIONS})
-    capacity.give_back(row.node_id, room)
-    facts = {"node": row.node.name, "room": room.as_json(), "counters": capacity.counters_of(row.node_id)}
-    events.record("audit", "room released", [("instance", instance.pk), ("node", row.node_id)], extra=facts)

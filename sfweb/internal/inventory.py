@@ -14,7 +14,7 @@ from django.db.models import F
 from nodeagent.specs import Power
 from nodeagent.wire import Inventory, SeenObject, dump
 from sftasks import wishes
-from sfweb.domain import events, node_life
+from sfweb.domain import events, node_life, reservations
 from sfweb.domain.transactions import durable
 from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
 from sfweb.models.fields import UtcNow
@@ -91,6 +91,20 @@ def compare(node: Node, found: Inventory) -> bool:
             _unconfirm(row, fault)
             drift = True
     return drift
+
+
+def count_uncounted(node: Node, found: Inventory) -> int:
+    """Room is taken for what is on its node and was not counted there (SC-11)."""
+    seen = [own for item in found.objects if item.object_type == "instance" and (own := _uuid(item.object_uuid))]
+    missed = reservations.uncounted(node.pk, seen) if seen else []
+    return sum(durable(reservations.count_found)(node.pk, instance) for instance in missed)
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def _fault(row: NodeObject, item: SeenObject | None, complete: bool) -> str:

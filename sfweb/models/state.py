@@ -132,6 +132,8 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     "PlacementReservation": {
         ReservationState.CLAIMED: {ReservationState.CONSUMED, ReservationState.RELEASED, ReservationState.EXPIRED},
         ReservationState.CONSUMED: {ReservationState.RELEASED},
+        ReservationState.RELEASED: {ReservationState.CONSUMED},
+        ReservationState.EXPIRED: {ReservationState.CONSUMED, ReservationState.RELEASED},
     },
 }
 

@@ -152,6 +152,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes/<str:ref>", "delete"): ("system", None),
     ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
     ("admin/locks", "get"): ("system", None),
+    ("admin/reservations", "get"): ("system", None),
     ("admin/resources", "get"): ("system", None),
     ("admin/cacert", "get"): ("anyone", None),
     ("admin/vditokenpubkey", "get"): ("anyone", None),

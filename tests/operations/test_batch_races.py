@@ -12,7 +12,8 @@ from sfweb.domain import capacity
 from sfweb.domain.placement_rules import DIMENSIONS
 from sfweb.domain.specs import NewDisk
 from sfweb.errors import NoCapacity
-from sfweb.models import Instance, NodeCapacity, PlacementReservation
+from sfweb.models import Instance, Node, NodeCapacity, PlacementReservation
+from sfweb.models.fields import UtcNow
 from tests.factories import make_namespace, new_instance
 from tests.operations.test_engine_races import make_node, together
 
@@ -35,7 +36,8 @@ def batch(caller, number):
 
 
 def empty():
-    """As if nothing had been placed."""
+    """As if nothing had been placed, and all nodes had just reported."""
+    Node.objects.update(last_seen=UtcNow())
     NodeCapacity.objects.update(used_cpus=0, used_memory_mb=0, used_disk_gb=0)
     PlacementReservation.objects.update(state="released")
 
