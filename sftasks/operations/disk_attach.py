@@ -5,7 +5,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
-from sfweb.domain import artifact_refs, limits, reservations
+from sfweb.domain import artifact_refs, claims, limits, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import HOT_BUSES, MAX_DISKS
 from sfweb.domain.rows import insert
@@ -16,6 +16,7 @@ from sfweb.models import Disk, Instance, Operation
 from sfweb.models.state import State, transition
 
 
+@claims.telling()
 @durable
 def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     """Take the room and write the disk. Raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""

@@ -13,7 +13,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
-from sfweb.domain import affinity, artifact_refs, limits, placement, ports, reservations
+from sfweb.domain import affinity, artifact_refs, claims, limits, placement, ports, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.lookup import find_namespace, find_network
 from sfweb.domain.placement_rules import Asked, Offer, Room
@@ -84,10 +84,11 @@ def request_batch(caller: Caller, wanted: Sequence[NewInstance]) -> Batch:
 
 def _requested(caller: Caller, wanted: Sequence[NewInstance]) -> Batch:
     identities = [uuid.uuid4() for _ in wanted]
-    try:
-        return _request(caller, wanted, identities, False)
-    except placement.Overtaken:
-        return _request(caller, wanted, identities, True)
+    with claims.telling():
+        try:
+            return _request(caller, wanted, identities, False)
+        except placement.Overtaken:
+            return _request(caller, wanted, identities, True)
 
 
 def diagnose(caller: Caller, wanted: NewInstance) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
-from sfweb.domain import limits, reservations
+from sfweb.domain import claims, limits, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.specs import InstanceChange
 from sfweb.domain.transactions import durable
@@ -17,6 +17,7 @@ from sfweb.models.state import State
 COLUMNS = ("name", "cpus", "memory_mb")
 
 
+@claims.telling()
 @durable
 def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accepted:
     """Raises NotReady, Conflict while it runs, Invalid for a disk that would shrink, NoCapacity where it does not fit."""

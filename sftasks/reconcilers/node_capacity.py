@@ -1,9 +1,9 @@
-"""Sets every node's counters to the sum of its live reservations, and says what it found to differ (SC-6).
+"""Sets every node's counters to the sum of its live reservations, and says what it found to differ (SC-6); the use of claims too.
 
 A node without counters takes nothing; it gets them, empty, and an event says so (SC-10, SC-27).
 """
 
-from sfweb.domain import capacity, events
+from sfweb.domain import capacity, claims, events
 from sfweb.domain.transactions import durable
 from sfweb.models import Node
 from sfweb.models.state import State
@@ -12,7 +12,8 @@ from sfweb.models.state import State
 def run() -> dict[str, int]:
     living = Node.objects.exclude(state=State.DELETED)
     made = sum(_make(node) for node in living.filter(capacity__isnull=True))
-    return {"made": made, "drifted": sum(_recount(node) for node in living.filter(capacity__isnull=False))}
+    drifted = sum(_recount(node) for node in living.filter(capacity__isnull=False))
+    return {"made": made, "drifted": drifted, "claims_drifted": claims.recount()}
 
 
 @durable

@@ -6,6 +6,7 @@ from sfweb.api import agent_operations as agents
 from sfweb.api import (
     archives,
     blobs,
+    claims,
     cluster,
     consoles,
     graphics,
@@ -39,6 +40,8 @@ urlpatterns: list[URLPattern] = [
     path("auth/namespaces/<str:namespace>/keys", keys.Keys.as_view()),
     path("auth/namespaces/<str:namespace>/keys/<str:key_name>", keys.KeyDetail.as_view()),
     path("auth/namespaces/<str:namespace>/clean", ns.NamespaceClean.as_view()),
+    path("auth/namespaces/<str:namespace>/claims", claims.Claims.as_view()),
+    path("auth/namespaces/<str:namespace>/claims/<str:claim>", claims.ClaimDetail.as_view()),
     path("auth/namespaces/<str:namespace>/limits", limits.Limits.as_view()),
     path("auth/namespaces/<str:namespace>/trust", ns.Trusts.as_view()),
     path("auth/namespaces/<str:namespace>/trust/<str:external_namespace>", ns.TrustDetail.as_view()),

@@ -24,6 +24,7 @@ FAMILY_OF_MODULE = {
     "sfweb.api.agent_operations": "agentoperation",
     "sfweb.api.artifacts": "artifact",
     "sfweb.api.blobs": "blob",
+    "sfweb.api.claims": "auth",
     "sfweb.api.cluster": "admin",
     "sfweb.api.consoles": "instance",
     "sfweb.api.graphics": "instance",

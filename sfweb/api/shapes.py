@@ -282,6 +282,17 @@ SHAPES: dict[str, Shape] = {
         expires_at=maybe(NUMBER),
         created_at=NUMBER,
     ),
+    "Claim": record(
+        uuid=UUID,
+        namespace=TEXT,
+        state=TEXT,
+        coverage_state=TEXT,
+        limit=mapping(WHOLE),
+        used=mapping(WHOLE),
+        created_at=NUMBER,
+        expires_at=NUMBER,
+        deleted_at=maybe(NUMBER),
+    ),
     "Limit": record(limit=maybe(WHOLE), used=WHOLE, is_default=FLAG),
     "Resources": record(total=mapping(WHOLE), per_node=mapping(FREE)),
     "Reservation": record(

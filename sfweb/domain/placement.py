@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from sfweb.domain import capacity
+from sfweb.domain import capacity, claims
 from sfweb.domain.placement_rules import (
     DIMENSIONS,
     NOTHING,
@@ -101,7 +101,8 @@ def place(asked: Sequence[Asked], *, sure: bool = False) -> list[Offer]:
 
     The caller holds the locks of their namespaces, so that neighbours stay what they are.
     Raises NotFound for an unknown node, Conflict for a requirement that no node meets, NoCapacity with every node's
-    reasons, and Overtaken, after which the transaction is run again with `sure`: then nobody else places meanwhile.
+    reasons, ClaimExceeded, and Overtaken, after which the transaction is run again with `sure`: then nobody else places
+    meanwhile.
     """
     if sure:
         capacity.lock_all()
@@ -109,10 +110,18 @@ def place(asked: Sequence[Asked], *, sure: bool = False) -> list[Offer]:
     while True:
         chosen = choose(offers, asked, look_around(asked))
         if capacity.take(_sums(chosen, asked)):
+            claims.draw(_by_namespace(asked))
             return chosen
         if len(asked) > 1:
             raise Overtaken
         offers = [replace(one, lost=one.lost or one.node == chosen[0].node) for one in offers]
+
+
+def _by_namespace(asked: Sequence[Asked]) -> dict[uuid.UUID | None, Room]:
+    sums: dict[uuid.UUID | None, Room] = {}
+    for one in asked:
+        sums[one.namespace] = sums.get(one.namespace, NOTHING).plus(one.room)
+    return sums
 
 
 def _sums(chosen: Sequence[Offer], asked: Sequence[Asked]) -> dict[uuid.UUID, Room]:

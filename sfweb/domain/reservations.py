@@ -15,7 +15,7 @@ from dataclasses import replace
 from django.conf import settings
 from django.db.models import Sum
 
-from sfweb.domain import affinity, capacity, events
+from sfweb.domain import affinity, capacity, claims, events
 from sfweb.domain.placement import snapshot
 from sfweb.domain.placement_rules import DIMENSIONS, NOTHING, Around, Asked, Offer, Rejection, Room, refusal, rejection
 from sfweb.domain.rows import insert
@@ -87,6 +87,7 @@ def _count_anyway(instance: Instance) -> None:
     assert instance.node_id is not None, "found on a node"
     room = room_of(instance)
     fits = capacity.take_anyway(instance.node_id, room)
+    claims.count(instance.namespace_id, room)
     row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
     if row is None:
         reservation = PlacementReservation(instance=instance, node_id=instance.node_id, **room.as_json())
@@ -143,6 +144,7 @@ def enlarge(instance: Instance, wanted: Room) -> None:
         reason = rejection(seen, Asked(room=more), Around())
         assert reason is not None
         raise refusal([reason])
+    claims.draw({instance.namespace_id: more})
     _hold(row, more, 1)
 
 
@@ -154,6 +156,7 @@ def settle(instance: Instance, needed: Room) -> None:
     less = _excess(row, needed)
     if less != NOTHING:
         capacity.give_back(row.node_id, less)
+        claims.give_back(instance.namespace_id, less)
         _hold(row, less, -1)
 
 
@@ -179,5 +182,6 @@ def release(instance: Instance) -> None:
 def _give_back(row: PlacementReservation, message: str) -> None:
     room = Room(**{name: getattr(row, name) for name in DIMENSIONS})
     capacity.give_back(row.node_id, room)
+    claims.give_back(row.instance.namespace_id, room)
     facts = {"node": row.node.name, "room": room.as_json(), "counters": capacity.counters_of(row.node_id)}
     events.record("audit", message, [("instance", row.instance_id), ("node", row.node_id)], extra=facts)

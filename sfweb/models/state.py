@@ -96,6 +96,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     "Upload": {State.CREATED: {State.DELETED}},
     "Namespace": {State.CREATED: {State.DELETED}},
     "Key": {State.CREATED: {State.DELETED}},
+    "NamespaceClaim": {State.CREATED: {State.DELETED}},
     "Node": {
         State.INITIAL: {State.CREATED, State.DELETED, State.MISSING},
         State.CREATED: {State.MISSING, State.ERROR, State.DELETED},

@@ -25,6 +25,7 @@ from sfweb.models import (
     Key,
     Metadata,
     Namespace,
+    NamespaceClaim,
     Network,
     Node,
     NodeCapacity,
@@ -35,6 +36,7 @@ from sfweb.models import (
     Step,
     Trust,
 )
+from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 from tests.api.world import Person, World
 
@@ -123,6 +125,13 @@ def grow_reservations(world: World, start: int, stop: int) -> None:
     Instance.objects.bulk_create(rows)
     PlacementReservation.objects.bulk_create(
         [PlacementReservation(instance=row, node=world.node, cpus=1, memory_mb=64, disk_gb=1) for row in rows]
+    )
+
+
+def grow_claims(world: World, start: int, stop: int) -> None:
+    size = {"limit_cpus": 1, "limit_memory_mb": 1, "limit_disk_gb": 1}
+    NamespaceClaim.objects.bulk_create(
+        [NamespaceClaim(namespace=world.owner, expires_at=FromNow(60), **size) for _ in range(start, stop)]
     )
 
 
@@ -263,6 +272,7 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("system", "/blobs", grow_blobs),
     ("system", "/nodes", grow_nodes),
     ("system", "/admin/reservations", grow_reservations),
+    ("system", "/auth/namespaces/owner/claims", grow_claims),
     ("system", "/admin/reservations?limit=1000&state=claimed", grow_reservations),
     ("owner", "/auth/namespaces", grow_namespaces),
     ("system", "/auth/namespaces", grow_namespaces),

@@ -8,11 +8,11 @@ from django.db import connection
 
 from sftasks import celery
 from sftasks.operations import instance_create
-from sfweb.domain import capacity
-from sfweb.domain.placement_rules import DIMENSIONS
+from sfweb.domain import capacity, claims
+from sfweb.domain.placement_rules import DIMENSIONS, Room
 from sfweb.domain.specs import NewDisk
 from sfweb.errors import NoCapacity
-from sfweb.models import Instance, Node, NodeCapacity, PlacementReservation
+from sfweb.models import Instance, Namespace, Node, NodeCapacity, PlacementReservation
 from sfweb.models.fields import UtcNow
 from tests.factories import make_namespace, new_instance
 from tests.operations.test_engine_races import make_node, together
@@ -103,4 +103,47 @@ def test_sc_30_a_crowd_of_batches_and_single_creates_fills_nodes_and_no_more():
         placed = sum(result for result in results if isinstance(result, int))
         assert 27 <= placed <= 30, "what is left is too little for a batch, and every single create had found it"
         assert_counted()
+        empty()
+
+
+def test_cl_2_cl_3_concurrent_creates_fill_a_claim_and_leave_it_whole():
+    """Two nodes with room for twelve, four of it claimed: of eleven who have no claim eight come in, of six who have one four."""
+    for number in range(2):
+        make_node(f"node{number}", cpus=6)
+    for _ in range(3):
+        claimed, *others = callers(12)
+        system = make_namespace("system")
+        row = Namespace.objects.get(pk=claimed.namespace_uuid)
+        claim = claims.make(system, row, Room(cpus=4, memory_mb=1024 + 500, disk_gb=100))
+        crowd = [*others, *[claimed] * 6]
+        results = together(17, lambda number: batch(crowd[number], 1))  # noqa: B023
+        assert all(isinstance(result, int | NoCapacity | claims.ClaimExceeded) for result in results), results
+        assert sum(result == 1 for result in results[:11]) == 8
+        assert sum(result == 1 for result in results[11:]) == 4
+        claim.refresh_from_db()
+        assert claim.used_cpus == 4
+        assert_counted()
+        claims.delete(system, claim)
+        empty()
+
+
+def test_cl_2_a_claim_made_while_others_create_is_kept():
+    make_node("node1", cpus=8)
+    for _ in range(5):
+        claimed, *others = callers(9)
+        row = Namespace.objects.get(pk=claimed.namespace_uuid)
+        crowd = [claimed, *others]
+
+        def one(number):
+            if number == 0:
+                return claims.make(crowd[0], row, Room(cpus=4, memory_mb=100, disk_gb=100))  # noqa: B023
+            return batch(crowd[number], 1)  # noqa: B023
+
+        results = together(9, one)
+        placed = sum(result == 1 for result in results[1:])
+        if isinstance(results[0], NoCapacity):
+            assert placed == 8
+        else:
+            assert placed == 4, results
+            claims.delete(claimed, results[0])
         empty()
