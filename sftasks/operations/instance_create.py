@@ -5,7 +5,7 @@ A single create is a batch of one: the same function chooses, places and writes 
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -73,22 +73,22 @@ class _Chosen:
 
 def request(caller: Caller, wanted: NewInstance) -> Accepted:
     """Place and write the instance; raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""
-    made = _requested(caller, [wanted])
+    made = _requested(caller, [wanted], False)
     return Accepted(made.rows[0], made.operations[0])
 
 
 def request_batch(caller: Caller, wanted: Sequence[NewInstance]) -> Batch:
     """Place and write all of them or none. What is wrong with one is raised with its number, from 0 on."""
-    return _requested(caller, wanted)
+    return _requested(caller, wanted, True)
 
 
-def _requested(caller: Caller, wanted: Sequence[NewInstance]) -> Batch:
+def _requested(caller: Caller, wanted: Sequence[NewInstance], batch: bool) -> Batch:
     identities = [uuid.uuid4() for _ in wanted]
     with claims.telling():
         try:
-            return _request(caller, wanted, identities, False)
+            return _request(caller, wanted, identities, batch=batch, sure=False)
         except placement.Overtaken:
-            return _request(caller, wanted, identities, True)
+            return _request(caller, wanted, identities, batch=batch, sure=True)
 
 
 def diagnose(caller: Caller, wanted: NewInstance) -> dict[str, Any]:
@@ -113,12 +113,14 @@ def _diagnose(caller: Caller, wanted: NewInstance, found: list[dict[str, Any]]) 
 
 
 @durable
-def _request(caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID], sure: bool) -> Batch:
-    chosen = _choose(caller, wanted, identities)
+def _request(
+    caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID], *, batch: bool, sure: bool
+) -> Batch:
+    chosen = _choose(caller, wanted, identities, batch)
     asked = [one.asked for one in chosen]
     _lock_namespaces(asked)
     operations = engine.submit_new([_wish(caller, one) for one in chosen])
-    offers = dict(zip(identities, placement.place(asked, sure=sure), strict=True))
+    offers = dict(zip(identities, placement.place(asked, batch=batch, sure=sure), strict=True))
     networks = _lock_parents(chosen)
     rows = _write_instances(chosen, offers)
     reservations.record(offers, asked, caller.request_id)
@@ -142,14 +144,16 @@ def _wish(caller: Caller, one: _Chosen) -> Wish:
     )
 
 
-def _choose(caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID]) -> list[_Chosen]:
+def _choose(
+    caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID], batch: bool = False
+) -> list[_Chosen]:
     """Resolve every reference, each once; networks are named in the instance's namespace (NI-1)."""
     spaces: dict[str, Namespace] = {}
     blobs: dict[tuple[UUID, str | None], Blob | None] = {}
     networks: dict[tuple[UUID, str], Network] = {}
     chosen = []
     for index, (one, identity) in enumerate(zip(wanted, identities, strict=True)):
-        with _numbered(index, len(wanted)):
+        with _numbered(index) if batch else nullcontext():
             if one.namespace not in spaces:
                 spaces[one.namespace] = find_namespace(caller, one.namespace)
             space = spaces[one.namespace]
@@ -174,14 +178,13 @@ def _choose(caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[
 
 
 @contextmanager
-def _numbered(index: int, number: int) -> Iterator[None]:
+def _numbered(index: int) -> Iterator[None]:
     """Say which member of a batch it is that cannot be."""
     try:
         yield
     except SteadyfistError as error:
-        if number > 1:
-            error.args = (f"instances[{index}]: {error}",)
-            error.details["index"] = index
+        error.args = (f"instances[{index}]: {error}",)
+        error.details["index"] = index
         raise
 
 

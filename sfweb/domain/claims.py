@@ -20,6 +20,7 @@ from django.db.models import Sum
 from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
 from sfweb.domain.placement_rules import DIMENSIONS, NOTHING, Room
+from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Forbidden, NoCapacity
 from sfweb.models import ClusterCapacity, Namespace, NamespaceClaim, NodeCapacity, PlacementReservation
@@ -147,7 +148,7 @@ def _make(caller: Caller, namespace: Namespace, limit: Room, seconds: int) -> Na
         _end(old)
     claim = NamespaceClaim(namespace=namespace, holds=namespace, expires_at=FromNow(seconds))
     _set_figures(claim, limit)
-    claim.save(force_insert=True)
+    insert([claim])
     claim.refresh_from_db()
     _tell(caller, claim, "claim made")
     return claim
@@ -167,7 +168,7 @@ def _resize(caller: Caller, identity: uuid.UUID, limit: Room, seconds: int | Non
     _set_figures(claim, limit)
     if seconds is not None:
         claim.expires_at = FromNow(seconds)
-    claim.save()
+    claim.save(update_fields=["expires_at", *(f"{kind}_{name}" for kind in ("limit", "used") for name in DIMENSIONS)])
     claim.refresh_from_db()
     _tell(caller, claim, "claim changed")
     return claim
@@ -267,10 +268,9 @@ def _figures(claim: NamespaceClaim, room: Room) -> list[tuple[str, int, int, int
 @durable
 def recount() -> int:
     """Set every active claim's use to the sum of its namespace's live reservations; how many differed (SC-6)."""
-    if not active():
-        return 0
-    capacity.lock_all()
     drifted = 0
+    if active():
+        capacity.lock_all()
     for namespace, claim in active().items():
         used = {f"used_{name}": getattr(_used(namespace), name) for name in DIMENSIONS}
         drift = {name: (getattr(claim, name), now) for name, now in used.items() if getattr(claim, name) != now}

@@ -18,7 +18,7 @@ from sfweb.domain.callers import Caller
 from sfweb.errors import LimitReached, NotFound
 from sfweb.models import Instance, Namespace, Network, Operation, PlacementReservation, Upload
 from sfweb.models.namespace import SYSTEM
-from sfweb.models.state import OperationState, ReservationState, State
+from sfweb.models.state import LIVE_RESERVATION, OperationState, State
 
 SETTINGS = {
     "instances": "NAMESPACE_MAX_INSTANCES",
@@ -43,7 +43,7 @@ def _networks(namespace: UUID) -> int:
 
 def _disk_gb(namespace: UUID) -> int:
     held = PlacementReservation.objects.filter(instance__namespace=namespace)
-    live = held.filter(state__in=(ReservationState.CLAIMED, ReservationState.CONSUMED))
+    live = held.filter(state__in=LIVE_RESERVATION)
     return live.aggregate(total=Sum("disk_gb"))["total"] or 0
 
 

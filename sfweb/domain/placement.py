@@ -96,7 +96,7 @@ def look_around(asked: Sequence[Asked]) -> Around:
     return around
 
 
-def place(asked: Sequence[Asked], *, sure: bool = False) -> list[Offer]:
+def place(asked: Sequence[Asked], *, batch: bool = False, sure: bool = False) -> list[Offer]:
     """A node for each, its room taken: all or none. What is answered is each node as it was before that instance.
 
     The caller holds the locks of their namespaces, so that neighbours stay what they are.
@@ -108,7 +108,7 @@ def place(asked: Sequence[Asked], *, sure: bool = False) -> list[Offer]:
         capacity.lock_all()
     offers = snapshot()
     while True:
-        chosen = choose(offers, asked, look_around(asked))
+        chosen = choose(offers, asked, look_around(asked), batch=batch)
         if capacity.take(_sums(chosen, asked)):
             claims.draw(_by_namespace(asked))
             return chosen

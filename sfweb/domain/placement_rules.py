@@ -248,8 +248,11 @@ def in_order(fit: Sequence[Candidate]) -> list[Candidate]:
     return best + rest
 
 
-def choose(offers: Sequence[Offer], asked: Sequence[Asked], around: Around) -> list[Offer]:
-    """A node for each, in their order; each sees those before it. Raises what `refusal` makes when one has none."""
+def choose(offers: Sequence[Offer], asked: Sequence[Asked], around: Around, *, batch: bool = False) -> list[Offer]:
+    """A node for each, in their order; each sees those before it. Raises what `refusal` makes when one has none.
+
+    With `batch` that is one error for all who have none.
+    """
     now = {offer.node: offer for offer in offers}
     chosen: list[Offer] = []
     refused: dict[int, SteadyfistError] = {}
@@ -263,7 +266,7 @@ def choose(offers: Sequence[Offer], asked: Sequence[Asked], around: Around) -> l
         now[offer.node] = replace(offer, used=offer.used.plus(one.room))
         chosen.append(offer)
     if refused:
-        raise next(iter(refused.values())) if len(asked) == 1 else _refused_together(refused, len(asked))
+        raise _refused_together(refused, len(asked)) if batch else next(iter(refused.values()))
     return chosen
 
 

@@ -95,7 +95,8 @@ def compare(node: Node, found: Inventory) -> bool:
 
 def count_uncounted(node: Node, found: Inventory) -> int:
     """Room is taken for what is on its node and was not counted there (SC-11)."""
-    seen = [own for item in found.objects if item.object_type == "instance" and (own := _uuid(item.object_uuid))]
+    told = found.objects
+    seen = [own for item in told if item.object_type == "instance" and (own := _uuid(item.object_uuid))]
     missed = reservations.uncounted(node.pk, seen) if seen else []
     return sum(durable(reservations.count_found)(node.pk, instance) for instance in missed)
 

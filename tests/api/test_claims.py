@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from sftasks.reconcilers import hard_deletes
 from sfweb.domain import claims
-from sfweb.models import ClusterCapacity, Event, EventObject, Instance, NamespaceClaim, NodeCapacity
+from sfweb.models import ClusterCapacity, Event, EventObject, Instance, Namespace, NamespaceClaim, NodeCapacity
 from sfweb.models.fields import FromNow
 from tests.api.world import Person, World
 
@@ -158,6 +159,9 @@ def test_cl_2_a_deleted_namespace_keeps_nothing(system: Person, other: Person, s
     assert system.delete("/auth/namespaces/brief").status_code == 200
     assert create(other).status_code == 202
     assert NamespaceClaim.objects.get().state == "deleted"
+    Namespace.objects.filter(name="brief").update(deleted_at=FromNow(-86400))
+    hard_deletes.run()
+    assert not NamespaceClaim.objects.exists()
 
 
 @pytest.mark.parametrize(

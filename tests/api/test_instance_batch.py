@@ -87,6 +87,14 @@ def test_sc_30_one_bad_member_is_named_and_nothing_is_made(
     assert every_row() == before
 
 
+def test_sc_30_a_batch_of_one_is_refused_like_any_batch(owner: Person, world: World):
+    NodeCapacity.objects.filter(node=world.node).update(limit_cpus=0)
+    details = owner.post("/instances/batch", specs(1)).json()["details"]
+    assert [one["index"] for one in details["instances"]] == [0]
+    missing = owner.post("/instances/batch", specs(1, network=[{"network_uuid": "no"}])).json()
+    assert missing["error"].startswith("instances[0]: network not found")
+
+
 def test_sc_31_members_keep_apart(owner: Person):
     make_node("n2")
     apart = {"tags": ["web"], "affinity": {"require_without_tag": ["web"]}}

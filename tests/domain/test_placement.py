@@ -226,10 +226,10 @@ def test_af_2_where_the_right_node_is_full_waiting_can_help():
 def test_sc_31_members_of_a_batch_see_each_other():
     offers = [offer(f"n{number}") for number in range(3)]
     apart = asked({"require_without_tag": ["web"]}, tags=["web"])
-    chosen = choose(offers, [apart] * 3, Around())
+    chosen = choose(offers, [apart] * 3, Around(), batch=True)
     assert {each.name for each in chosen} == {"n0", "n1", "n2"}
     with pytest.raises(Conflict) as caught:
-        choose(offers, [apart] * 4, Around())
+        choose(offers, [apart] * 4, Around(), batch=True)
     assert [one["index"] for one in caught.value.details["instances"]] == [3]
 
 
@@ -237,16 +237,16 @@ def test_af_2_the_first_of_a_group_must_be_seeded_and_the_seed_may_be_in_the_bat
     offers = [offer(f"n{number}") for number in range(3)]
     member = asked({"require_with_tag": ["db"]}, tags=["db"])
     with pytest.raises(Conflict):
-        choose(offers, [member] * 2, Around())
-    chosen = choose(offers, [asked(tags=["db"]), member, member], Around())
+        choose(offers, [member] * 2, Around(), batch=True)
+    chosen = choose(offers, [asked(tags=["db"]), member, member], Around(), batch=True)
     assert len({each.name for each in chosen}) == 1
 
 
 def test_sc_30_a_batch_counts_what_its_members_take_together():
     small = [offer(f"n{number}", limit=Room(cpus=4, memory_mb=1000, disk_gb=100)) for number in range(2)]
-    assert Counter(each.name for each in choose(small, [WANTED] * 4, Around())) == {"n0": 2, "n1": 2}
+    assert Counter(each.name for each in choose(small, [WANTED] * 4, Around(), batch=True)) == {"n0": 2, "n1": 2}
     with pytest.raises(NoCapacity) as caught:
-        choose(small, [WANTED] * 6, Around())
+        choose(small, [WANTED] * 6, Around(), batch=True)
     told = caught.value.details["instances"]
     assert [(one["index"], one["stage"], len(one["nodes"])) for one in told] == [
         (4, "sufficient_idle_cpu", 2),
@@ -258,7 +258,7 @@ def test_sc_30_an_answer_about_many_nodes_tells_the_nearest_and_counts_the_rest(
     many = [offer(f"n{n:03}", used=Room(cpus=9, memory_mb=0, disk_gb=0)) for n in range(40)]
     off = [offer(f"off{n}", state="missing") for n in range(5)]
     with pytest.raises(NoCapacity) as caught:
-        choose([*off, *many], [WANTED] * 2, Around())
+        choose([*off, *many], [WANTED] * 2, Around(), batch=True)
     told = caught.value.details["instances"][0]
     assert told["stages"] == {"sufficient_idle_cpu": 40, "node_state": 5}
     assert {node["stage"] for node in told["nodes"]} == {"sufficient_idle_cpu"}
@@ -266,4 +266,4 @@ def test_sc_30_an_answer_about_many_nodes_tells_the_nearest_and_counts_the_rest(
 
 def test_sc_13_a_member_that_names_an_unknown_node_is_named():
     with pytest.raises(NotFound, match=r"instances\[1\]: node not found: n9"):
-        choose([offer()], [WANTED, Asked(room=WANTED.room, placed_on="n9")], Around())
+        choose([offer()], [WANTED, Asked(room=WANTED.room, placed_on="n9")], Around(), batch=True)
