@@ -71,7 +71,7 @@ def consume(instance: Instance) -> None:
 def uncounted(node: uuid.UUID, instances: Collection[uuid.UUID]) -> list[uuid.UUID]:
     """Of instances that are on their node, those for which no room is taken there."""
     here = Instance.objects.filter(pk__in=instances, node=node).exclude(state=State.DELETED)
-    return list(here.exclude(reservation__state__in=LIVE_RESERVATION).order_by("pk").values_list("pk", flat=True))
+    return list(here.exclude(reservation__state__in=LIVE_RESERVATION).values_list("pk", flat=True))
 
 
 def count_found(node: uuid.UUID, instance: uuid.UUID) -> bool:

@@ -83,3 +83,16 @@ def test_sc_11_a_guest_that_came_up_after_its_claim_had_expired_counts(claimed):
     assert Instance.objects.get().state == "created"
     assert (PlacementReservation.objects.get().state, used(claimed.instance.node_id)) == ("consumed", 1)
     assert claimed.findings() == []
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_sc_11_a_look_that_is_older_than_the_last_work_counts_nothing(guest, busy):
+    PlacementReservation.objects.update(state="released")
+    NodeCapacity.objects.update(used_cpus=0, used_memory_mb=0, used_disk_gb=0)
+    if busy:
+        Operation.objects.filter(kind="instance_create").update(state="unwinding")
+    else:
+        NodeObject.objects.filter(object_type="instance").update(seq=10**6)
+    guest.run(guest.home.report, with_inventory=True)
+    assert PlacementReservation.objects.get().state == "released"
+    assert used(guest.home.pk) == 0
