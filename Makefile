@@ -57,6 +57,7 @@ prove: install lint
 	@$(PYTHON) -m lab.suites fast real e2e
 	$(PYTHON) -m bench.steps
 	$(PYTHON) -m bench.create
+	$(PYTHON) -m bench.batch
 	$(PYTHON) -m bench.first_boot
 	$(PYTHON) -m bench.reading
 	$(PYTHON) -m bench.scale

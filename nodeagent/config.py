@@ -23,6 +23,18 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reserve:
+    """What is left to the host's own programs where its share is not named, and never more than half of anything (SC-8).
+
+    CPU threads, memory in MiB, disk in GiB.
+    """
+
+    cpus: int = 2
+    memory_mb: int = 2048
+    disk_gb: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """state_dir  journal, identity, blobs, instances (must be one file system)
     run_dir       sockets and resolvers of the privileged process, which owns it, and `agent/`, the agent's own part
@@ -46,6 +58,7 @@ class Config:
     fetch_allow: tuple[str, ...] = ()
     time_scale: float = 1.0
     share: Share = field(default_factory=Share)
+    reserve: Reserve = field(default_factory=Reserve)
 
     @property
     def state(self) -> Path:

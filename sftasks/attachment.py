@@ -14,7 +14,7 @@ from nodeagent.wire import Outcome
 from sftasks import engine, outside, wishes
 from sftasks.operation import Wish
 from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, placement, ports
+from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
@@ -43,22 +43,30 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     The network must have been read under its lock. Peers that learn of a new member get their operation too, but nobody
     waits for them.
     """
-    is_new = wishes.want(node, "network", network.pk)
+    return bring_network_to(network, [node], caller)[node]
+
+
+def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) -> dict[UUID, list[Operation]]:
+    """As `bring_network` for instances on several nodes: what those on each must wait for."""
+    is_new = [wishes.want(node, "network", network.pk) for node in sorted(nodes)]
     network.router_generation += 1
-    network.mesh_generation += is_new
+    network.mesh_generation += any(is_new)
     Network.objects.filter(pk=network.pk).update(
         router_generation=network.router_generation, mesh_generation=network.mesh_generation
     )
     carrier = carriers.carrier_of(network.pk)
-    needed: list[Operation] = []
+    needed: dict[UUID, list[Operation]] = {node: [] for node in nodes}
     for holder in wishes.holders("network", network.pk):
         if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
             continue
         operation = engine.submit(networks.on_node(network, holder, caller))
-        if holder in (node, carrier):
-            needed.append(operation)
+        for node in nodes:
+            if holder in (node, carrier):
+                needed[node].append(operation)
     if carrier is not None:
-        needed.append(serve(network, carrier, caller))
+        router = serve(network, carrier, caller)
+        for node in nodes:
+            needed[node].append(router)
     return needed
 
 
@@ -302,12 +310,9 @@ def release_egress(network: UUID) -> bool:
 
 def release(instance: Instance) -> bool:
     """Give back room, addresses, MACs and ports, unless the node may still hold the guest: a residue keeps them (EN-12)."""
-    held = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk).exclude(
-        wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT
-    )
-    if held.exists():
+    if may_be_held(instance):
         return False
-    placement.release(instance)
+    reservations.release(instance)
     allocator.release_all("instance", instance.pk)
     for interface, network in Interface.objects.filter(instance=instance).values_list("pk", "network_id"):
         release_interface(interface, network)
@@ -316,6 +321,12 @@ def release(instance: Instance) -> bool:
         for blob in used.exclude(state=State.DELETED).distinct().order_by("pk"):
             discard_blob(blob)
     return True
+
+
+def may_be_held(instance: Instance) -> bool:
+    """A node should hold the guest, or has not confirmed that it does not."""
+    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk)
+    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exists()
 
 
 def release_interface(interface: UUID, network: UUID) -> None:

@@ -5,17 +5,14 @@ gets like any other. `settle` makes good in the rows what the node has confirmed
 common is here too.
 """
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
-from django.db.models import Sum
-
 from sftasks import attachment, engine, outside, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import allocator, artifact_refs, ipam, placement
+from sfweb.domain import allocator, artifact_refs, ipam, reservations
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInterface
@@ -44,12 +41,6 @@ def free_device(instance: Instance, bus: str) -> str:
 def room_gb(disk: NewDisk, blob: Blob | None) -> int:
     """What a disk counts on its node. The size of an image that has not arrived yet is not known."""
     return disk.size_gb or (-(-(blob.virtual_size or 1) // GIB) if blob else 1)
-
-
-def room_of(instance: Instance) -> placement.Room:
-    """What the instance takes by its rows, with the disks that come and those that have not gone yet."""
-    disks = instance.disks.aggregate(total=Sum("room_gb"))["total"] or 0
-    return placement.Room(cpus=instance.cpus, memory_mb=instance.memory_mb, disk_gb=disks)
 
 
 def require_usable(network: Network) -> None:
@@ -87,45 +78,48 @@ def write_interfaces(
     instance: Instance, cards: Sequence[NewInterface], networks: Sequence[Network], first: int = 0
 ) -> list[Interface]:
     """Take MACs and addresses and write the interfaces, `initial`, in order from `first` on."""
-    rows = []
-    for order, (card, network) in enumerate(zip(cards, networks, strict=True), first):
-        identity = uuid.uuid4()
-        mac = _take_mac(card, identity)
-        address = _take_address(card, network, identity)
-        floating = outside.reserve(network, AddressKind.FLOATING, "interface", identity) if card.floating else None
-        rows.append(
-            Interface(
-                uuid=identity,
-                network=network,
-                instance=instance,
-                mac=mac,
-                address=address,
-                floating=floating,
-                order=order,
-                model=card.model,
-            )
-        )
+    rows = [
+        (Interface(network=network, instance=instance, order=order, model=card.model), card)
+        for order, (card, network) in enumerate(zip(cards, networks, strict=True), first)
+    ]
+    return write_cards(rows)
+
+
+def write_cards(wanted: Sequence[tuple[Interface, NewInterface]]) -> list[Interface]:
+    """The same for interfaces of many instances, whose rows lack what is taken here: chosen numbers first, then any."""
+    for row, card in wanted:
+        if card.mac is not None:
+            row.mac = _take_mac(card.mac, row.pk)
+        if card.address is not None:
+            row.address = ipam.reserve_fixed(row.network, card.address, AddressKind.INSTANCE, "interface", row.pk)
+        if card.floating:
+            row.floating = outside.reserve(row.network, AddressKind.FLOATING, "interface", row.pk)
+    _take_any_macs([row for row, card in wanted if card.mac is None])
+    _take_any_addresses([row for row, card in wanted if card.address is None and not card.no_address])
+    rows = [row for row, _ in wanted]
     insert(rows)
     return rows
 
 
-def _take_mac(card: NewInterface, interface: UUID) -> str:
-    if card.mac is None:
-        return allocator.mac_text(allocator.allocate("mac", "interface", interface))
+def _take_mac(wanted: str, interface: UUID) -> str:
     try:
-        return allocator.mac_text(
-            allocator.allocate("mac", "interface", interface, value=allocator.mac_value(card.mac))
-        )
+        return allocator.mac_text(allocator.allocate("mac", "interface", interface, value=allocator.mac_value(wanted)))
     except Conflict:
-        raise Conflict(f"MAC address {card.mac} is in use", code="mac.in_use") from None
+        raise Conflict(f"MAC address {wanted} is in use", code="mac.in_use") from None
 
 
-def _take_address(card: NewInterface, network: Network, interface: UUID) -> str | None:
-    if card.no_address:
-        return None
-    if card.address is not None:
-        return ipam.reserve_fixed(network, card.address, AddressKind.INSTANCE, "interface", interface)
-    return ipam.reserve_random(network, AddressKind.INSTANCE, "interface", interface)
+def _take_any_macs(rows: Sequence[Interface]) -> None:
+    values = allocator.allocate_many("mac", "interface", [row.pk for row in rows]) if rows else []
+    for row, value in zip(rows, values, strict=True):
+        row.mac = allocator.mac_text(value)
+
+
+def _take_any_addresses(rows: Sequence[Interface]) -> None:
+    for network in {row.network_id: row.network for row in rows}.values():
+        there = [row for row in rows if row.network_id == network.pk]
+        taken = ipam.reserve_many(network, AddressKind.INSTANCE, "interface", [row.pk for row in there])
+        for row, address in zip(there, taken, strict=True):
+            row.address = address
 
 
 def change(name: str, retract: Callable[[Operation], None]) -> Kind:
@@ -178,7 +172,7 @@ def settle(instance: Instance) -> None:
         disk.delete()
         if disk.blob is not None:
             attachment.discard_blob(disk.blob)
-    placement.settle(instance, room_of(instance))
+    reservations.settle(instance, reservations.room_of(instance))
 
 
 def _end_interfaces(instance: Instance) -> None:

@@ -12,6 +12,7 @@ rules (EN-*) in docs/engine.md before changing a line.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -20,9 +21,9 @@ from django.db import transaction
 from django.db.models import F
 
 from nodeagent.wire import Outcome
-from sftasks import dispatch, outcomes, statements, undo
+from sftasks import dispatch, endings, outcomes, statements, undo
 from sftasks.operation import Ended, Kind, Wish, kinds
-from sfweb.domain import events, limits, notices
+from sfweb.domain import events, limits
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.domain.transactions import Again, durable
@@ -52,7 +53,26 @@ def submit(wish: Wish) -> Operation:
             return _join(waiting, wish)
     elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:
         limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
-    operation = Operation(
+    operation = _operation(kind, wish, queued_key)
+    if not insert_unless_taken(operation):
+        raise Again
+    _announce([operation], [wish])
+    return operation
+
+
+def submit_new(wishes: Sequence[Wish]) -> list[Operation]:
+    """`submit` for wishes about objects that this transaction makes, of kinds that do not coalesce; as many statements as one."""
+    for namespace, number in Counter(wish.namespace for wish in wishes if wish.caller != CLUSTER).items():
+        if namespace is not None:
+            limits.check_waiting(namespace, number)
+    operations = [_operation(kinds()[wish.kind], wish, None) for wish in wishes]
+    insert(operations)
+    _announce(operations, wishes)
+    return operations
+
+
+def _operation(kind: Kind, wish: Wish, queued_key: str | None) -> Operation:
+    return Operation(
         kind=kind.name,
         namespace_id=wish.namespace,
         object_key=wish.object_key,
@@ -64,14 +84,33 @@ def submit(wish: Wish) -> Operation:
         observational=kind.observational,
         retry_of=wish.retry_of,
     )
-    if not insert_unless_taken(operation):
-        raise Again
-    targets = dict.fromkeys(wish.targets)
-    insert([OperationTarget(operation=operation, target_type=kind_of, target_uuid=pk) for kind_of, pk in targets])
-    _tell(operation, f"{kind.name} requested", targets=wish.targets)
-    operation.is_ours, operation.needed = True, set()
-    after_commit(_advance_if_free, operation)
-    return operation
+
+
+def _announce(operations: Sequence[Operation], wishes: Sequence[Wish]) -> None:
+    """Targets and events of operations that were just inserted; they are advanced after the commit."""
+    pairs = list(zip(operations, wishes, strict=True))
+    insert(
+        [
+            OperationTarget(operation=operation, target_type=kind, target_uuid=pk)
+            for operation, wish in pairs
+            for kind, pk in dict.fromkeys(wish.targets)
+        ]
+    )
+    events.record_all(
+        [
+            events.Entry(
+                kind="audit",
+                message=f"{operation.kind} requested",
+                targets=[("operation", operation.pk), *wish.targets],
+                extra={"operation": str(operation.pk), "kind": operation.kind},
+                request_id=operation.request_id,
+            )
+            for operation, wish in pairs
+        ]
+    )
+    for operation in operations:
+        operation.is_ours, operation.needed = True, set()
+        after_commit(_advance_if_free, operation)
 
 
 def remember(operation: Operation, **facts: Any) -> None:
@@ -88,13 +127,23 @@ def aim(operation: Operation, targets: Sequence[tuple[str, UUID]]) -> None:
 
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
     """Let a waiting operation wait for others; same transaction as its `submit`. Ended ones are looked at by `advance`."""
-    known = operation.needed
-    if known is None:
-        known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))
-    rows = {row.uuid: row for row in needs if row.uuid != operation.uuid and row.uuid not in known}
-    insert([OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()])
-    operation.needed = known | set(rows)
-    operation.is_held = operation.is_held or any(row.is_ours for row in rows.values())
+    depend_each([(operation, needs)], kind=kind)
+
+
+def depend_each(
+    edges: Sequence[tuple[Operation, Iterable[Operation]]], *, kind: str = DependencyKind.DEPENDS_ON
+) -> None:
+    """`depend` for several operations at once."""
+    lines = []
+    for operation, needs in edges:
+        known = operation.needed
+        if known is None:
+            known = set(OperationDependency.objects.filter(operation=operation).values_list("needs_id", flat=True))
+        rows = {row.uuid: row for row in needs if row.uuid != operation.uuid and row.uuid not in known}
+        lines += [OperationDependency(operation=operation, needs=row, kind=kind) for row in rows.values()]
+        operation.needed = known | set(rows)
+        operation.is_held = operation.is_held or any(row.is_ours for row in rows.values())
+    insert(lines)
 
 
 @durable
@@ -180,10 +229,7 @@ def end(operation: Operation, state: str, code: str = "", message: str = "", *, 
         error_message=message,
     )
     kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
-    if state == OperationState.FAILED:
-        sentence = f"{operation.kind} of {operation.object_key} failed: {code} {message}".rstrip()
-        notices.tell("operation.failed", f"operation:{operation.pk}", sentence, operation=operation.kind, code=code)
-    _tell_end(operation, {"code": code, "message": message, "parked": parked} if code else {})
+    endings.tell(operation, code, message, parked)
     for successor in _woken_by(operation):
         after_commit(advance, successor)
 
@@ -317,37 +363,12 @@ def _woken_by(operation: Operation) -> Sequence[UUID]:
     return [*after, *edges.values_list("operation_id", flat=True)]
 
 
-def _tell_end(operation: Operation, cause: dict[str, Any]) -> None:
-    """How it ended, to all that it was about; and what it took, to who looks at the operation (QP-2)."""
-    own = ("operation", operation.pk)
-    about = {"operation": str(operation.pk), "kind": operation.kind}
-    events.record_all(
-        [
-            events.Entry(
-                kind="audit",
-                message=f"{operation.kind} {operation.state}",
-                targets=[own, *events.targets_of(operation)],
-                extra={**about, **cause},
-                request_id=operation.request_id,
-            ),
-            events.Entry(
-                kind="usage",
-                message="execution duration",
-                targets=[own],
-                extra={**about, **statements.spent(operation)._asdict()},
-                request_id=operation.request_id,
-            ),
-        ]
-    )
-
-
 def _tell(
     operation: Operation,
     message: str,
     *,
-    targets: Sequence[tuple[str, UUID]] | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
     """An event on the operation and its targets."""
     facts = {"operation": str(operation.pk), "kind": operation.kind, **(extra or {})}
-    events.record_on(operation, "audit", message, targets=targets, extra=facts)
+    events.record_on(operation, "audit", message, extra=facts)

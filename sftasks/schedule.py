@@ -26,6 +26,7 @@ RECONCILERS: Mapping[str, float] = {
     "node_states": 10,
     "node_objects": 60,
     "node_capacity": 300,
+    "expired_reservations": 60,
     "pool_allocations": 60,
     "broker_users": 60,
     "outside_addresses": 300,

@@ -1,5 +1,6 @@
 """What a node should hold, as rows (EN-1). Operations write wishes here; the engine sends what differs from what is applied."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from django.db.models import Case, F, PositiveBigIntegerField, Q, QuerySet, When
@@ -26,9 +27,14 @@ def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     return gone.update(wanted=Wanted.PRESENT, applied_wanted=None, error=None) == 1
 
 
-def want_new(node: UUID, object_type: str, object_uuid: UUID) -> None:
-    """The node should hold an object that did not exist before this transaction."""
-    insert([NodeObject(node_id=node, object_type=object_type, object_uuid=object_uuid)])
+def want_new(object_type: str, wanted: Mapping[UUID, UUID]) -> None:
+    """Nodes should hold objects that did not exist before this transaction: {object: node}."""
+    insert(
+        [
+            NodeObject(node_id=node, object_type=object_type, object_uuid=object_uuid)
+            for object_uuid, node in wanted.items()
+        ]
+    )
 
 
 def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:

@@ -164,6 +164,12 @@ FETCH_ALLOW = [item for item in os.environ.get("FETCH_ALLOW", "").split(",") if 
 CPU_OVERCOMMIT_RATIO = float(os.environ.get("CPU_OVERCOMMIT_RATIO", "3.0"))
 RAM_OVERCOMMIT_RATIO = float(os.environ.get("RAM_OVERCOMMIT_RATIO", "1.0"))
 DISK_OVERCOMMIT_RATIO = float(os.environ.get("DISK_OVERCOMMIT_RATIO", "1.0"))
+CLAIM_ENFORCEMENT = os.environ.get("CLAIM_ENFORCEMENT", "hard")
+"""What happens to what exceeds its namespace's claim: `hard` refuses it, `advisory` tells of it."""
+if CLAIM_ENFORCEMENT not in ("hard", "advisory"):
+    raise ImproperlyConfigured("CLAIM_ENFORCEMENT must be hard or advisory")
+RESERVATION_TTL_SECONDS = 600 * TIME_SCALE
+"""How long room stays claimed for an instance that no operation makes any more."""
 IP_DELETION_HALO_SECONDS = 300 * TIME_SCALE
 IP_CONGESTED_HALO_SECONDS = 30 * TIME_SCALE
 PORT_QUARANTINE_SECONDS = 60 * TIME_SCALE

@@ -88,13 +88,19 @@ def test_nl_1_no_process_execs_a_network_tool():
 
 
 def test_only_placement_writes_counters_and_reservations():
-    writes = re.compile(r"used_(?:cpus|memory_mb|disk_gb)\s*=[^=]|PlacementReservation\.objects\.create")
-    found = {
+    """SC-2: whoever else wrote them would have to know the lock order and the guard. Reading them is free."""
+    counters = re.compile(r"used_(?:cpus|memory_mb|disk_gb|\{\w+\})[\"']?\s*[=:][^=]|NodeCapacity\.objects.*update\(")
+    reservations = re.compile(r"PlacementReservation(?:\.objects\.(?:bulk_)?create)?\((?!models)|INTO placement_res")
+    assert _matching(counters) == {"sfweb/domain/capacity.py", "sfweb/domain/claims.py"}
+    assert _matching(reservations) == {"sfweb/domain/reservations.py"}
+
+
+def _matching(pattern):
+    return {
         str(path.relative_to(ROOT))
         for path in python_files("sfweb", "sftasks")
-        if writes.search(path.read_text()) and "models" not in path.parts
+        if pattern.search(path.read_text()) and "models" not in path.parts
     }
-    assert found == {"sfweb/domain/placement.py"}
 
 
 def test_no_distributed_lock_and_no_celery_delay():

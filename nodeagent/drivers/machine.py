@@ -8,25 +8,30 @@ import socket
 import struct
 from pathlib import Path
 
-from nodeagent.config import Share
+from nodeagent.config import Reserve, Share
 from nodeagent.host import Capacity
 
-# Left to the host's own programs when the operator names no share: 1 GiB of memory, 10 GiB or a tenth of the disk.
-RESERVED_MEMORY_MB = 1024
-RESERVED_DISK_GB = 10
 ROUTES = Path("/proc/net/route")
 FIRMWARE = Path("/usr/share/qemu/firmware")
 
 
-def capacity(share: Share, state: Path, acceleration: str) -> Capacity:
-    """What the cloud may use: the operator's share, else what is there less a reserve."""
-    total = shutil.disk_usage(state).total // 2**30
-    return Capacity(
-        cpus=share.cpus or os.cpu_count() or 1,
-        memory_mb=share.memory_mb or max(0, _memory_mb() - RESERVED_MEMORY_MB),
-        disk_gb=share.disk_gb or max(0, min(total - RESERVED_DISK_GB, total * 9 // 10)),
-        extra={"acceleration": acceleration, "vsock": has_vsock(), "disk_free_gb": free_gb(state)},
-    )
+def capacity(share: Share, reserve: Reserve, state: Path, acceleration: str) -> Capacity:
+    """What the cloud may use: the operator's share, else what is there less the reserve, a tenth of the disk at least."""
+    threads, memory_mb, disk_gb = os.cpu_count() or 1, _memory_mb(), shutil.disk_usage(state).total // 2**30
+    offered = {
+        "cpus": share.cpus or _less(threads, reserve.cpus),
+        "memory_mb": share.memory_mb or _less(memory_mb, reserve.memory_mb),
+        "disk_gb": share.disk_gb or _less(disk_gb, max(reserve.disk_gb, disk_gb // 10)),
+    }
+    kept = {"cpus": threads, "memory_mb": memory_mb, "disk_gb": disk_gb}
+    reserved = {name: max(0, there - offered[name]) for name, there in kept.items()}
+    facts = {"acceleration": acceleration, "vsock": has_vsock(), "disk_free_gb": free_gb(state), "reserved": reserved}
+    return Capacity(**offered, extra=facts)
+
+
+def _less(there: int, reserved: int) -> int:
+    """A small machine keeps half of what it has, rounded down: never its last thread is taken from guests."""
+    return there - min(reserved, there // 2)
 
 
 def free_gb(state: Path) -> int:

@@ -323,7 +323,7 @@ class RealHost:
         )
 
     def capacity(self) -> Capacity:
-        offered = machine.capacity(self._config.share, self._config.state, self.acceleration)
+        offered = machine.capacity(self._config.share, self._config.reserve, self._config.state, self.acceleration)
         mtu = machine.device_mtu(self._config.mesh_device)
         return replace(offered, extra={**offered.extra, "mesh_mtu": mtu})
 

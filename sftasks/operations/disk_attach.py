@@ -5,7 +5,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
-from sfweb.domain import artifact_refs, limits, placement
+from sfweb.domain import artifact_refs, claims, limits, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.instance_rules import HOT_BUSES, MAX_DISKS
 from sfweb.domain.rows import insert
@@ -16,6 +16,7 @@ from sfweb.models import Disk, Instance, Operation
 from sfweb.models.state import State, transition
 
 
+@claims.telling()
 @durable
 def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     """Take the room and write the disk. Raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""
@@ -37,7 +38,7 @@ def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
         state=State.INITIAL,
     )
     insert([disk])
-    placement.enlarge(row, devices.room_of(row))
+    reservations.enlarge(row, reservations.room_of(row))
     limits.check_disk_growth(row.namespace_id, disk.room_gb)
     engine.remember(operation, disk=str(disk.pk))
     instances.raise_generation(row.pk)

@@ -6,7 +6,7 @@ from uuid import UUID
 from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
-from sfweb.domain import limits, placement
+from sfweb.domain import claims, limits, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.specs import InstanceChange
 from sfweb.domain.transactions import durable
@@ -17,6 +17,7 @@ from sfweb.models.state import State
 COLUMNS = ("name", "cpus", "memory_mb")
 
 
+@claims.telling()
 @durable
 def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accepted:
     """Raises NotReady, Conflict while it runs, Invalid for a disk that would shrink, NoCapacity where it does not fit."""
@@ -36,7 +37,7 @@ def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accep
     )
     Instance.objects.filter(pk=row.pk).update(**wanted)
     row.refresh_from_db()
-    placement.enlarge(row, devices.room_of(row))
+    reservations.enlarge(row, reservations.room_of(row))
     limits.check_disk_growth(row.namespace_id, sum(size - room for _, room, size in grown.values()))
     instances.raise_generation(row.pk)
     if "name" in wanted:

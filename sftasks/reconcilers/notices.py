@@ -28,9 +28,7 @@ NEARLY_FULL, REMIND_SECONDS = 0.9, 86400.0
 
 def run() -> dict[str, int]:
     counts = {"low": one_of_many(_tell_of_pools, "pools could not be looked at"), "sent": 0, "failed": 0}
-    for channel in NoticeChannel.objects.filter(enabled=True):
-        if not _is_due(channel):
-            continue
+    for channel in _rested():
         waiting = _waiting(channel)
         if waiting:
             sent = one_of_many(partial(_send, channel, waiting), "a channel failed", channel=channel.name)
@@ -39,9 +37,10 @@ def run() -> dict[str, int]:
     return counts
 
 
-def _is_due(channel: NoticeChannel) -> bool:
-    rested = FromNow(-channel.pause * settings.TIME_SCALE)
-    return NoticeChannel.objects.filter(Q(sent_at=None) | Q(sent_at__lte=rested), pk=channel.pk).exists()
+def _rested() -> list[NoticeChannel]:
+    """Channels whose last message is a pause ago."""
+    rested = "sent_at IS NULL OR sent_at <= UTC_TIMESTAMP(6) - INTERVAL pause * %s SECOND"
+    return list(NoticeChannel.objects.filter(enabled=True).extra(where=[rested], params=[settings.TIME_SCALE]))
 
 
 def _waiting(channel: NoticeChannel) -> list[Delivery]:

@@ -40,6 +40,8 @@ PAGES = {
     models.Upload: storage.UploadPage,
     models.Node: cluster.NodePage,
     models.NodeCapacity: cluster.CapacityPage,
+    models.ClusterCapacity: cluster.ClusterCapacityPage,
+    models.NamespaceClaim: owners.ClaimPage,
     models.NodeObject: cluster.NodeObjectPage,
     models.PoolAllocation: cluster.AllocationPage,
     models.Duty: cluster.DutyPage,

@@ -34,6 +34,11 @@ class NodePage(ReadOnlyPage):
         for_each(self, request, rows, lambda caller, row: cordon(caller, row, False))
 
 
+class ClusterCapacityPage(ReadOnlyPage):
+    list_display = ("id", "claimed_cpus", "claimed_memory_mb", "claimed_disk_gb", "updated_at")
+    search_fields = ("id",)
+
+
 class CapacityPage(ReadOnlyPage):
     list_display = (
         "node",

@@ -93,7 +93,17 @@ class DnsEntryPage(ReadOnlyPage):
 
 
 class ReservationPage(ReadOnlyPage):
-    list_display = ("instance", "node", "state", "cpus", "memory_mb", "disk_gb", "created_at")
+    list_display = (
+        "instance",
+        "node",
+        "state",
+        "cpus",
+        "memory_mb",
+        "disk_gb",
+        "created_at",
+        "expires_at",
+        "released_at",
+    )
     list_filter = ("state",)
     search_fields = ("instance__name", "node__name")
     list_select_related = ("instance", "node")

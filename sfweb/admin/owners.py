@@ -35,3 +35,19 @@ class IdempotencyPage(ReadOnlyPage):
     search_fields = ("key", "namespace__name")
     list_select_related = ("namespace",)
     secret_fields = ("answer", "headers", "body_digest")
+
+
+class ClaimPage(ReadOnlyPage):
+    list_display = (
+        "uuid",
+        "namespace",
+        "state",
+        "limit_cpus",
+        "used_cpus",
+        "limit_memory_mb",
+        "used_memory_mb",
+        "expires_at",
+    )
+    list_filter = ("state",)
+    search_fields = ("uuid", "namespace__name")
+    list_select_related = ("namespace",)

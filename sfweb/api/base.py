@@ -5,7 +5,7 @@ against the serializer, and passes what is valid as `wanted`. A null member is a
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -113,11 +113,16 @@ class InNamespace(Input):
 
 
 def takes(
-    input_class: type[Input] = Nothing, *, creates: bool = False, shown: Callable[[UUID], Any] | None = None
+    input_class: type[Input] = Nothing,
+    *,
+    creates: bool = False,
+    shown: Callable[[UUID], Any] | None = None,
+    again: Callable[[Request, Sequence[UUID]], Response] | None = None,
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Check the request against `input_class`. With `creates` a repeat with the same Idempotency-Key is answered alike.
 
     shown  renders the created object, for a repeat whose first answer was lost
+    again  answers such a repeat where several objects are created
     """
 
     def decorate(method: Callable[..., Response]) -> Callable[..., Response]:
@@ -131,11 +136,13 @@ def takes(
             def answer() -> Response:
                 return method(view, request, wanted, **path)
 
-            def again(operation: UUID, made: UUID) -> Response:
+            def repeated(operation: UUID, made: Sequence[UUID]) -> Response:
+                if again is not None:
+                    return again(request, made)
                 assert shown is not None
-                return started(request, Operation.objects.get(pk=operation), shown(made))
+                return started(request, Operation.objects.get(pk=operation), shown(made[0]))
 
-            return once(request, given, answer, again if shown else None) if creates else answer()
+            return once(request, given, answer, repeated if shown or again else None) if creates else answer()
 
         checked.input_class = input_class  # type: ignore[attr-defined]
         checked.creates = creates  # type: ignore[attr-defined]

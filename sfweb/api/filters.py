@@ -76,6 +76,13 @@ class NodeFilter(FilterSet):
     order = OrderingFilter(fields={"name": "name", "last_seen": "lastseen", "state": "state"})
 
 
+class ReservationFilter(Created):
+    state = states("PlacementReservation")
+    node = CharFilter(field_name="node__name")
+    namespace = CharFilter(field_name="instance__namespace__name")
+    order = OrderingFilter(fields={"created_at": "created"})
+
+
 class NamespaceFilter(Created):
     name = CharFilter()
     order = OrderingFilter(fields={"created_at": "created", "name": "name"})

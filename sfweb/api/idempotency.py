@@ -8,7 +8,7 @@ repeat does it; if so, a repeat is answered from the rows. Only while the first 
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -25,10 +25,10 @@ from sfweb.models.fields import FromNow
 
 KEPT_HEADERS = ("Link", "Location", "Preference-Applied")
 DONE = 102
-"""The row's status from the commit of what was asked until its answer is stored: `answer` names operation and object."""
+"""The row's status from the commit of what was asked until its answer is stored: `answer` names operation and objects."""
 AT_WORK_SECONDS = 10.0
-Again = Callable[[UUID, UUID], Response]
-"""Makes the answer from the rows, given the operation and the object that it is about."""
+Again = Callable[[UUID, Sequence[UUID]], Response]
+"""Makes the answer from the rows, given the operation and the objects that it is about."""
 
 
 def once(request: Request, given: dict[str, Any], answer: Callable[[], Response], again: Again | None) -> Response:
@@ -57,10 +57,7 @@ def once(request: Request, given: dict[str, Any], answer: Callable[[], Response]
 
 def _first(row: IdempotencyKey, answer: Callable[[], Response]) -> Response:
     def note(result: Any) -> None:
-        named = (
-            {"operation": str(result.operation.pk), "object": str(result.row.pk)} if hasattr(result, "row") else None
-        )
-        if IdempotencyKey.objects.filter(pk=row.pk, status=None).update(status=DONE, answer=named) != 1:
+        if IdempotencyKey.objects.filter(pk=row.pk, status=None).update(status=DONE, answer=_named(result)) != 1:
             raise Conflict("another request with this Idempotency-Key came first", code="idempotency_unfinished")
 
     try:
@@ -80,6 +77,15 @@ def _first(row: IdempotencyKey, answer: Callable[[], Response]) -> Response:
     return response
 
 
+def _named(result: Any) -> dict[str, Any] | None:
+    """The first operation and all objects that were made, for an answer that has to be made again."""
+    if hasattr(result, "rows"):
+        return {"operation": str(result.operations[0].pk), "objects": [str(made.pk) for made in result.rows]}
+    if hasattr(result, "row"):
+        return {"operation": str(result.operation.pk), "objects": [str(result.row.pk)]}
+    return None
+
+
 def _repeat(request: Request, row: IdempotencyKey | None, digest: str, again: Again | None) -> Response:
     if row is None or row.status is None:
         raise Conflict("the first request with this Idempotency-Key is unfinished", code="idempotency_unfinished")
@@ -89,4 +95,4 @@ def _repeat(request: Request, row: IdempotencyKey | None, digest: str, again: Ag
         return Response(row.answer, status=row.status, headers=row.headers)
     if again is None or row.answer is None:
         raise Conflict("it was done, but its answer was lost", code="idempotency_answer_lost")
-    return again(UUID(row.answer["operation"]), UUID(row.answer["object"]))
+    return again(UUID(row.answer["operation"]), [UUID(made) for made in row.answer["objects"]])

@@ -1,12 +1,13 @@
-"""Instances: created, shown, switched, deleted."""
+"""Instances: created, alone or as a batch, shown, switched, deleted."""
 
 import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import ListField
+from rest_framework.serializers import ListField, ValidationError
 
 from sftasks.operations import instance_create, instance_delete, instance_power, instance_update
 from sfweb.api.base import (
@@ -19,6 +20,7 @@ from sfweb.api.base import (
     Number,
     Text,
     accepted,
+    operation_handle,
     started,
     takes,
 )
@@ -28,11 +30,12 @@ from sfweb.api.instance_inputs import CardInput, DiskInput
 from sfweb.api.instance_views import instance_views, plain
 from sfweb.api.lists import Filtered, listed, living
 from sfweb.api.operation_pointers import pointers
+from sfweb.api.scopes import require_system
 from sfweb.domain.deletion import namespace_to_empty
-from sfweb.domain.instance_rules import instance_change, new_instance
+from sfweb.domain.instance_rules import MOST_AT_ONCE, instance_change, new_instance, new_instances
 from sfweb.domain.lookup import find_instance, read_instance
 from sfweb.errors import NotFound
-from sfweb.models import Instance
+from sfweb.models import Instance, Operation
 from sfweb.models.state import State
 
 GOING = (State.DELETE_WAIT, State.DELETED)
@@ -70,6 +73,22 @@ class NewInstanceInput(Input):
     placed_on = Text()
 
 
+class CreateInput(NewInstanceInput):
+    """`diagnose`, for keys of system: only say where it would go, and change nothing."""
+
+    diagnose = Flag()
+
+
+class BatchInput(Input):
+    instances = NewInstanceInput(many=True, allow_empty=False, max_length=MOST_AT_ONCE)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        try:
+            return super().to_internal_value(data)
+        except ValidationError as error:
+            raise ValidationError(numbered(error.detail)) from None
+
+
 class DeleteAllInput(Input):
     """`confirm` is the word that shows that everything is meant."""
 
@@ -86,6 +105,29 @@ def _in_full(row: Any) -> dict[str, Any]:
     return instance_views([row])[0] | pointers("instance", row.uuid)
 
 
+def numbered(detail: Any) -> Any:
+    """What is wrong with members of a batch, under the name of each: `instances[3]`."""
+    members = detail.get("instances")
+    if not isinstance(members, dict) or not all(isinstance(index, int) for index in members):
+        return detail
+    return {f"instances[{index}]": wrong for index, wrong in members.items()}
+
+
+def shown_together(made: Sequence[uuid.UUID]) -> list[dict[str, Any]]:
+    """Instances in this order, each with the operation that makes it; as many queries for a hundred as for one."""
+    keys = [f"instance:{identity}" for identity in made]
+    making = {row.object_key: row for row in Operation.objects.filter(kind="instance_create", object_key__in=keys)}
+    rows = {row.uuid: row for row in plain(Instance.objects.filter(pk__among=made))}
+    views = instance_views([rows[identity] for identity in made])
+    return [
+        view | {"last_cluster_operation": operation_handle(making[key])} for view, key in zip(views, keys, strict=True)
+    ]
+
+
+def batch_again(request: Request, made: Sequence[uuid.UUID]) -> Response:
+    return Response(shown_together(made), status=202)
+
+
 class Instances(ApiView):
     @takes(ListInput)
     def get(self, request: Request, wanted: dict[str, Any]) -> Response:
@@ -94,16 +136,32 @@ class Instances(ApiView):
             rows = rows.filter(namespace_id=self.own_uuid)
         return listed(request, living(rows, wanted), wanted, instance_views, InstanceFilter, plain)
 
-    @takes(NewInstanceInput, creates=True, shown=shown)
+    @takes(CreateInput, creates=True, shown=shown)
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
+        if wanted.get("diagnose"):
+            return self._diagnosis(wanted)
         made = instance_create.request(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW))
         return started(request, made.operation, shown(made.row.uuid))
+
+    def _diagnosis(self, wanted: dict[str, Any]) -> Response:
+        require_system(self.caller)
+        return Response(instance_create.diagnose(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW)))
 
     @takes(DeleteAllInput)
     def delete(self, request: Request, wanted: dict[str, Any]) -> Response:
         namespace = namespace_to_empty(self.caller, wanted)
         rows = Instance.objects.select_related("namespace").filter(namespace=namespace).exclude(state__in=GOING)
         return Response([str(instance_delete.request(self.caller, row).row.uuid) for row in rows])
+
+
+class InstanceBatch(ApiView):
+    """Ours: all of them or none. Each view names its operation."""
+
+    @takes(BatchInput, creates=True, again=batch_again)
+    def post(self, request: Request, wanted: dict[str, Any]) -> Response:
+        checked = new_instances(self.caller, wanted["instances"], settings.FETCH_ALLOW)
+        made = instance_create.request_batch(self.caller, checked)
+        return batch_again(request, [row.uuid for row in made.rows])
 
 
 class InstanceDetail(ApiView):

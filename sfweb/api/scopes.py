@@ -24,6 +24,7 @@ FAMILY_OF_MODULE = {
     "sfweb.api.agent_operations": "agentoperation",
     "sfweb.api.artifacts": "artifact",
     "sfweb.api.blobs": "blob",
+    "sfweb.api.claims": "auth",
     "sfweb.api.cluster": "admin",
     "sfweb.api.consoles": "instance",
     "sfweb.api.graphics": "instance",
@@ -76,6 +77,13 @@ def require_admin(caller: Caller) -> None:
     """Beside the scope that its address needs, an administrator's address needs `cluster-admin` (AU-16)."""
     if caller.scopes is not None:
         _require(caller, (CLUSTER_ADMIN,))
+
+
+def require_system(caller: Caller) -> None:
+    """For the part of an address that is an administrator's alone. Raises Forbidden."""
+    if not caller.is_system:
+        raise Forbidden("this is for keys of the system namespace", code="system_only")
+    require_admin(caller)
 
 
 def _require(caller: Caller, needed: tuple[str, ...]) -> None:

@@ -200,6 +200,21 @@ SHAPES: dict[str, Shape] = {
         vdi_tls_port=maybe(WHOLE),
         requested_placement__=TEXT,
     ),
+    "PlacementDiagnosis": record(
+        asked=mapping(WHOLE),
+        candidates=many(
+            record(node=TEXT, score=NUMBER, terms=mapping(NUMBER), limit=mapping(WHOLE), used=mapping(WHOLE))
+        ),
+        rejected=many(
+            record(
+                node=TEXT,
+                stage=TEXT,
+                cause__=TEXT,
+                constraints__=many(TEXT),
+                dimensions=mapping(record(limit=WHOLE, used=WHOLE, asked=WHOLE, short_by=WHOLE, exceeded=FLAG)),
+            )
+        ),
+    ),
     "Network": record(
         **COMMON,
         **POINTERS,
@@ -274,8 +289,33 @@ SHAPES: dict[str, Shape] = {
         expires_at=maybe(NUMBER),
         created_at=NUMBER,
     ),
+    "Claim": record(
+        uuid=UUID,
+        namespace=TEXT,
+        state=TEXT,
+        coverage_state=TEXT,
+        limit=mapping(WHOLE),
+        used=mapping(WHOLE),
+        created_at=NUMBER,
+        expires_at=NUMBER,
+        deleted_at=maybe(NUMBER),
+    ),
     "Limit": record(limit=maybe(WHOLE), used=WHOLE, is_default=FLAG),
     "Resources": record(total=mapping(WHOLE), per_node=mapping(FREE)),
+    "Reservation": record(
+        uuid=UUID,
+        state=TEXT,
+        instance_uuid=UUID,
+        instance_name=TEXT,
+        namespace=TEXT,
+        node=TEXT,
+        cpus=WHOLE,
+        memory_mb=WHOLE,
+        disk_gb=WHOLE,
+        created_at=NUMBER,
+        expires_at=maybe(NUMBER),
+        released_at=maybe(NUMBER),
+    ),
     "HeldKey": record(pid=NULL, node=TEXT, operation=TEXT),
     "Token": record(access_token=TEXT, token_type=TEXT, expires_in=WHOLE),
     "Node": record(

@@ -8,13 +8,13 @@ rules, roles and a halo of their own (`ipam.py`).
 
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from sfweb.domain.rows import insert_unless_taken
+from sfweb.domain.rows import insert_all_unless_taken, insert_unless_taken
 from sfweb.errors import Conflict, PoolExhausted
 from sfweb.models import PoolAllocation
 from sfweb.models.fields import FromNow, UtcNow
@@ -66,6 +66,19 @@ def allocate(
     raise PoolExhausted(f"no free value in {name}", details={"pool": name, "size": policy.size})
 
 
+def allocate_many(name: str, owner_type: str, owners: Sequence[uuid.UUID]) -> list[int]:
+    """A value for each of the owners, as one after the other would get them, and mostly by one statement."""
+    policy = pool(name)
+    values = _lowest_unused(name, policy, len(owners)) if policy.lowest else _any(policy, len(owners))
+    rows = [
+        PoolAllocation(pool_name=name, value=value, owner_type=owner_type, owner_uuid=owner)
+        for value, owner in zip(values, owners, strict=False)
+    ]
+    if len(rows) == len(owners) and insert_all_unless_taken(rows):
+        return values
+    return [allocate(name, owner_type, owner) for owner in owners]
+
+
 def release(name: str, value: int) -> None:
     """Give a value back; harmless when it is free already."""
     _rest(PoolAllocation.objects.filter(pool_name=name, value=value))
@@ -111,6 +124,23 @@ def _first_choices(policy: Pool) -> Iterator[int]:
         return
     for _ in range(min(RANDOM_TRIES, policy.size)):
         yield random.randint(policy.low, policy.high)
+
+
+def _any(policy: Pool, count: int) -> list[int]:
+    return random.sample(range(policy.low, policy.high + 1), min(count, policy.size))
+
+
+def _lowest_unused(name: str, policy: Pool, count: int) -> list[int]:
+    """The lowest values without any row, not even one that has expired."""
+    found: list[int] = []
+    expected = policy.low
+    rows = PoolAllocation.objects.filter(pool_name=name).order_by("value")
+    for taken in rows.values_list("value", flat=True).iterator():
+        found += range(expected, min(taken, expected + count - len(found)))
+        if len(found) == count:
+            return found
+        expected = taken + 1
+    return found + list(range(expected, min(policy.high + 1, expected + count - len(found))))
 
 
 def _free_value(name: str, policy: Pool) -> int | None:

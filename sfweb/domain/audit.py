@@ -22,9 +22,7 @@ from sfweb.models import (
     PoolAllocation,
     Wanted,
 )
-from sfweb.models.state import ReservationState, State
-
-LIVE = (ReservationState.CLAIMED, ReservationState.CONSUMED)
+from sfweb.models.state import LIVE_RESERVATION, State
 
 
 def findings(nodes: Iterable[Node]) -> list[str]:
@@ -55,7 +53,7 @@ def _node(node: Node) -> list[str]:
 
 def _capacity() -> list[str]:
     found = []
-    sums = PlacementReservation.objects.filter(state__in=LIVE).values("node_id")
+    sums = PlacementReservation.objects.filter(state__in=LIVE_RESERVATION).values("node_id")
     totals = {
         row["node_id"]: (row["cpus"], row["memory"], row["disk"])
         for row in sums.annotate(cpus=Sum("cpus"), memory=Sum("memory_mb"), disk=Sum("disk_gb"))
@@ -72,7 +70,7 @@ def _capacity() -> list[str]:
 
 
 def _reservations() -> list[str]:
-    live = PlacementReservation.objects.filter(state__in=LIVE).select_related("instance")
+    live = PlacementReservation.objects.filter(state__in=LIVE_RESERVATION).select_related("instance")
     residues = _residue_owners()
     return [
         f"reservation of {row.instance.name} ({row.instance.state}) is still {row.state}"

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef
 
 from sfweb.domain import events, placement
+from sfweb.domain.placement_rules import Offer
 from sfweb.domain.transactions import durable
 from sfweb.models import EventObject, Node
 from sfweb.models.fields import FromNow
@@ -27,11 +28,11 @@ def resources() -> dict[str, Any]:
     return {"total": total, "per_node": per_node}
 
 
-def _is_usable(offer: placement.Offer) -> bool:
-    return offer.state == State.CREATED and not offer.silent and not offer.cordoned
+def _is_usable(offer: Offer) -> bool:
+    return offer.state == State.CREATED and not offer.silent and not offer.cordoned and offer.known
 
 
-def _figures(offer: placement.Offer) -> dict[str, int]:
+def _figures(offer: Offer) -> dict[str, int]:
     return {
         "cpu_max_per_instance": offer.largest_cpus,
         "cpu_max": offer.limit.cpus,
@@ -40,6 +41,11 @@ def _figures(offer: placement.Offer) -> dict[str, int]:
         "ram_available": max(0, offer.limit.memory_mb - offer.used.memory_mb),
         "disk_max": offer.limit.disk_gb,
         "disk_available": max(0, offer.limit.disk_gb - offer.used.disk_gb),
+        "cpu_hard_max": offer.limit.cpus,
+        "cpu_committed": offer.used.cpus,
+        "cpu_committed_row_present": offer.known,
+        "ram_committed": offer.used.memory_mb,
+        "disk_committed": offer.used.disk_gb,
     }
 
 

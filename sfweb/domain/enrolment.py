@@ -13,10 +13,10 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from sfweb.domain import broker_users
+from sfweb.domain import broker_users, capacity
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
-from sfweb.models import Node, NodeCapacity, NodeCredential
+from sfweb.models import Node, NodeCredential
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State
 
@@ -65,7 +65,7 @@ def _issue(name: str, replace: bool) -> tuple[uuid.UUID, str, str]:
     lately = FromNow(-REPORTED_LATELY_SECONDS * settings.TIME_SCALE)
     if not replace and Node.objects.filter(pk=node.pk, last_seen__gt=lately).exists():
         raise Conflict(f"{name} reported a moment ago; use --replace to take its identity away", code="node.alive")
-    NodeCapacity.objects.get_or_create(node=node)
+    capacity.make(node)
     signing_key = secrets.token_hex(32)
     values = {"enrolment_digest": digest(secret), "signing_key": signing_key, "issued_at": UtcNow()}
     if created:

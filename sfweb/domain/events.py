@@ -75,15 +75,7 @@ def targets_of(operation: Operation) -> list[Target]:
     return list(OperationTarget.objects.filter(operation=operation).values_list("target_type", "target_uuid"))
 
 
-def record_on(
-    operation: Operation,
-    kind: str,
-    message: str,
-    *,
-    targets: Iterable[Target] | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """One event on an operation and on all that it is about; `targets` where the caller knows those already."""
-    if targets is None:
-        targets = targets_of(operation)
+def record_on(operation: Operation, kind: str, message: str, *, extra: Mapping[str, Any] | None = None) -> None:
+    """One event on an operation and on all that it is about."""
+    targets = targets_of(operation)
     record(kind, message, [("operation", operation.pk), *targets], extra=extra, request_id=operation.request_id)

@@ -8,7 +8,8 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from sfweb.domain.artifact_refs import check_base
@@ -17,7 +18,8 @@ from sfweb.domain.lookup import find_namespace, find_node
 from sfweb.domain.metadata import check_all
 from sfweb.domain.names import check_hostname
 from sfweb.domain.specs import InstanceChange, NewDisk, NewInstance, NewInterface
-from sfweb.errors import Invalid
+from sfweb.errors import Invalid, NotFound
+from sfweb.models import Namespace, Node
 
 BUSES = ("virtio", "scsi", "sata", "usb", "nvme")
 HOT_BUSES = ("virtio", "scsi")
@@ -30,6 +32,8 @@ CARD_MODELS = ("virtio", "e1000", "e1000e", "rtl8139", "vmxnet3")
 VIDEO_MODELS = ("cirrus", "vga", "qxl", "virtio", "bochs", "none")
 VIDEO_PROTOCOLS = ("spice", "vnc")
 VIDEO_MEMORY_KB = (1024, 1048576)
+MOST_AT_ONCE = 100
+"""Instances of one batch."""
 MAX_DISKS = 16
 MAX_INTERFACES = 16
 MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
@@ -37,13 +41,23 @@ MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}\Z")
 
 def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterable[str]) -> NewInstance:
     """The checked wish. `wanted` has the public interface's own names and the right types. Raises Invalid or NotFound."""
-    namespace = find_namespace(caller, wanted.get("namespace", caller.namespace))
+    return _new_instance(caller, wanted, fetch_allow, partial(find_namespace, caller), find_node)
+
+
+def _new_instance(
+    caller: Caller,
+    wanted: Mapping[str, Any],
+    fetch_allow: Iterable[str],
+    namespace_of: Callable[[str], Namespace],
+    node_of: Callable[[str], Node],
+) -> NewInstance:
+    namespace = namespace_of(wanted.get("namespace", caller.namespace))
     check_hostname(wanted["name"])
     if wanted.get("secure_boot") and not wanted.get("uefi"):
         raise Invalid("secure_boot: needs uefi")
     nvram = _nvram_template(wanted, fetch_allow)
     if "placed_on" in wanted:
-        find_node(wanted["placed_on"])
+        node_of(wanted["placed_on"])
     drive = wanted.get("configdrive", "openstack-disk")
     if drive not in CONFIG_DRIVES:
         raise Invalid(f"configdrive: must be one of {', '.join(CONFIG_DRIVES)}")
@@ -71,6 +85,20 @@ def new_instance(caller: Caller, wanted: Mapping[str, Any], fetch_allow: Iterabl
         nvram_template=nvram,
         placed_on=wanted.get("placed_on"),
     )
+
+
+def new_instances(caller: Caller, wanted: Sequence[Mapping[str, Any]], fetch_allow: Iterable[str]) -> list[NewInstance]:
+    """`new_instance` for each member of a batch; what is wrong is said with its number."""
+    namespace_of, node_of = cache(partial(find_namespace, caller)), cache(find_node)
+    checked = []
+    for index, one in enumerate(wanted):
+        try:
+            checked.append(_new_instance(caller, one, fetch_allow, namespace_of, node_of))
+        except Invalid as error:
+            raise Invalid(f"instances[{index}].{error}", details={**error.details, "index": index}) from None
+        except NotFound as error:
+            raise NotFound(f"instances[{index}]: {error}", details={**error.details, "index": index}) from None
+    return checked
 
 
 def new_disks(wanted: Iterable[Mapping[str, Any]], fetch_allow: Iterable[str]) -> tuple[NewDisk, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db.models import QuerySet
 
-from sfweb.domain.rows import insert_unless_taken
+from sfweb.domain.rows import insert_all_unless_taken, insert_unless_taken
 from sfweb.errors import Conflict, Invalid, NoCapacity
 from sfweb.models import FLOATING, Address, AddressKind, Network
 from sfweb.models.fields import FromNow, UtcNow
@@ -66,6 +66,23 @@ def reserve_random(network: Network, kind: str, owner_type: str, owner_uuid: uui
             if _take(network, free, kind, owner, halo_seconds):
                 return str(ipaddress.IPv4Address(free))
     raise NoCapacity(f"network {network.name} has no free address", details={"network": str(network.pk)})
+
+
+def reserve_many(network: Network, kind: str, owner_type: str, owners: Sequence[uuid.UUID]) -> list[str]:
+    """Any free address for each of the owners. Two statements where the network is not nearly full; else as `reserve_random`."""
+    if len(owners) > 1:
+        net = block(network)
+        usable = range(int(net[1]), int(net[-1]))
+        some = random.sample(usable, min(len(usable), 3 * len(owners)))
+        taken = set(Address.objects.filter(network=network, value__in=some).values_list("value", flat=True))
+        free = [value for value in some if value not in taken][: len(owners)]
+        rows = [
+            Address(network=network, value=value, kind=kind, owner_type=owner_type, owner_uuid=owner)
+            for value, owner in zip(free, owners, strict=False)
+        ]
+        if len(rows) == len(owners) and insert_all_unless_taken(rows):
+            return [str(ipaddress.IPv4Address(value)) for value in free]
+    return [reserve_random(network, kind, owner_type, owner) for owner in owners]
 
 
 def release_owned(owner_uuid: uuid.UUID, networks: Sequence[uuid.UUID] | None = None) -> int:

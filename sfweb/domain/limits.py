@@ -18,7 +18,7 @@ from sfweb.domain.callers import Caller
 from sfweb.errors import LimitReached, NotFound
 from sfweb.models import Instance, Namespace, Network, Operation, PlacementReservation, Upload
 from sfweb.models.namespace import SYSTEM
-from sfweb.models.state import OperationState, ReservationState, State
+from sfweb.models.state import LIVE_RESERVATION, OperationState, State
 
 SETTINGS = {
     "instances": "NAMESPACE_MAX_INSTANCES",
@@ -43,7 +43,7 @@ def _networks(namespace: UUID) -> int:
 
 def _disk_gb(namespace: UUID) -> int:
     held = PlacementReservation.objects.filter(instance__namespace=namespace)
-    live = held.filter(state__in=(ReservationState.CLAIMED, ReservationState.CONSUMED))
+    live = held.filter(state__in=LIVE_RESERVATION)
     return live.aggregate(total=Sum("disk_gb"))["total"] or 0
 
 
@@ -91,13 +91,13 @@ def check_disk_growth(namespace: UUID, grown: int) -> None:
         _refuse_above(row, "disk_gb", limit, _disk_gb(row.pk) - grown, grown)
 
 
-def check_waiting(namespace: UUID) -> None:
-    """Refuse one more operation of a user where too many wait already. Far below the ceiling nothing is locked."""
+def check_waiting(namespace: UUID, more: int = 1) -> None:
+    """Refuse `more` operations of a user where too many wait already. Far below the ceiling nothing is locked."""
     row = Namespace.objects.get(pk=namespace)
     limit = ceiling(row, "waiting_operations")
-    if limit is None or (limit > AT_ONCE and _waiting(namespace) < limit - AT_ONCE):
+    if limit is None or (limit > AT_ONCE and _waiting(namespace) < limit - AT_ONCE - more):
         return
-    lock_within(namespace, waiting_operations=1)
+    lock_within(namespace, waiting_operations=more)
 
 
 def _refuse_above(row: Namespace, name: str, limit: int, used: int, asked: int) -> None:

@@ -2,12 +2,12 @@
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from sfweb.domain import events
+from sfweb.domain import affinity, events
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import Target
 from sfweb.errors import Invalid
@@ -42,6 +42,8 @@ def set_metadata(caller: Caller, owner: Target, key: str, value: Any) -> None:
         else:
             rows.update(value=value)
         events.record("audit", f"metadata {key} set by {caller}", [owner], request_id=caller.request_id)
+        if owner[0] == "instance" and key == "affinity" and affinity.parse(value).by_weights:
+            events.record("audit", affinity.OLD_FORM, [owner], request_id=caller.request_id)
 
 
 def delete_metadata(caller: Caller, owner: Target, key: str) -> None:
@@ -74,14 +76,4 @@ def _check_tags(value: Any) -> None:
         raise Invalid('value: value for "tags" key should be a list of text')
 
 
-def _check_affinity(value: Any) -> None:
-    if not isinstance(value, dict):
-        raise Invalid('value: value for "affinity" key should be an object')
-    for tag, weight in value.items():
-        try:
-            int(weight)
-        except (TypeError, ValueError, OverflowError):
-            raise Invalid(f'value: affinity of "{tag}" should be an integer') from None
-
-
-_RESERVED = {"tags": _check_tags, "affinity": _check_affinity}
+_RESERVED: Mapping[str, Callable[[Any], object]] = {"tags": _check_tags, "affinity": affinity.parse}

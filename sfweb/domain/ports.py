@@ -1,6 +1,7 @@
 """Console and VDI ports of instances: one pool a node, lowest first, and rest for one that turned out to be taken (GA-9)."""
 
 import uuid
+from collections.abc import Mapping
 
 from sfweb.domain import allocator
 from sfweb.models import Instance
@@ -10,11 +11,15 @@ def pool_of(node: uuid.UUID) -> str:
     return f"port/{node}"
 
 
-def allocate(node: uuid.UUID, instance: uuid.UUID) -> tuple[int, int, int]:
-    """(console port, VDI port, vsock CID) for a new instance on the node."""
-    console = allocator.allocate(pool_of(node), "instance", instance)
-    vdi = allocator.allocate(pool_of(node), "instance", instance)
-    return console, vdi, allocator.allocate("vsock-cid", "instance", instance)
+def allocate(placed: Mapping[uuid.UUID, uuid.UUID]) -> dict[uuid.UUID, tuple[int, int, int]]:
+    """{instance: (console port, VDI port, vsock CID)} for new instances, given as {instance: its node}."""
+    numbers: dict[uuid.UUID, list[int]] = {instance: [] for instance in placed}
+    for node in sorted(set(placed.values())):
+        owners = [instance for instance, where in placed.items() if where == node for _ in ("console", "vdi")]
+        for owner, port in zip(owners, allocator.allocate_many(pool_of(node), "instance", owners), strict=True):
+            numbers[owner].append(port)
+    cids = allocator.allocate_many("vsock-cid", "instance", list(placed))
+    return {one: (console, vdi, cid) for (one, (console, vdi)), cid in zip(numbers.items(), cids, strict=True)}
 
 
 def replace_taken(instance: Instance, port: int) -> bool:

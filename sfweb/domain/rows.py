@@ -35,8 +35,13 @@ def insert_unless_taken(row: models.Model) -> bool:
 
     MariaDB undoes only the refused statement, so the transaction goes on without a savepoint.
     """
+    return insert_all_unless_taken([row])
+
+
+def insert_all_unless_taken(rows: Sequence[models.Model]) -> bool:
+    """Insert rows of one model; False, and none is there, when a unique column refuses one of them."""
     try:
-        insert([row])
+        insert(rows)
     except IntegrityError as error:
         if is_duplicate(error):
             return False

@@ -15,7 +15,8 @@ from django.conf import settings
 from nodeagent.action import actions
 from nodeagent.wire import NodeEvent
 from sftasks.operation import served
-from sfweb.domain import blob_copies, dhcp, events, guest_agents, node_life, placement
+from sfweb.domain import blob_copies, dhcp, events, guest_agents, node_life
+from sfweb.domain.capacity import set_limits
 from sfweb.domain.lookup import as_uuid
 from sfweb.domain.transactions import durable
 from sfweb.models import EventObject, Node
@@ -53,7 +54,7 @@ def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
     Node.objects.filter(pk=node.pk).update(**columns)
     capacity = facts.get("capacity")
     if isinstance(capacity, dict):
-        placement.set_limits(node, *(_figure(capacity.get(name)) for name in ("cpus", "memory_mb", "disk_gb")))
+        set_limits(node, *(_figure(capacity.get(name)) for name in ("cpus", "memory_mb", "disk_gb")))
     if isinstance(leases, list):
         dhcp.take_leases(node, leases)
     if isinstance(guests, dict):

@@ -36,6 +36,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
     if report.inventory is not None and accepted:
         strays.reap(node, node.inventory or {}, report.inventory)
+        inventory.count_uncounted(node, report.inventory)
     told = claims.take_events(node, report.events)
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)

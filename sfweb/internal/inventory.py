@@ -14,7 +14,7 @@ from django.db.models import F
 from nodeagent.specs import Power
 from nodeagent.wire import Inventory, SeenObject, dump
 from sftasks import wishes
-from sfweb.domain import events, node_life
+from sfweb.domain import events, node_life, pending, reservations
 from sfweb.domain.transactions import durable
 from sfweb.models import Instance, Node, NodeObject, Operation, Wanted
 from sfweb.models.fields import UtcNow
@@ -91,6 +91,24 @@ def compare(node: Node, found: Inventory) -> bool:
             _unconfirm(row, fault)
             drift = True
     return drift
+
+
+def count_uncounted(node: Node, found: Inventory) -> int:
+    """Room is taken for what is on its node and was not counted there (SC-11), unless it was worked on since the look began."""
+    told = found.objects
+    seen = [own for item in told if item.object_type == "instance" and (own := _uuid(item.object_uuid))]
+    missed = set(reservations.uncounted(node.pk, seen) if seen else [])
+    if missed:
+        later = NodeObject.objects.filter(node=node, object_type="instance", object_uuid__in=missed, seq__gt=found.seq)
+        missed -= set(later.values_list("object_uuid", flat=True)) | pending.pending_among("instance", missed)
+    return sum(durable(reservations.count_found)(node.pk, instance) for instance in sorted(missed))
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def _fault(row: NodeObject, item: SeenObject | None, complete: bool) -> str:

@@ -4,6 +4,7 @@ from sfweb.models.agent import AgentOperation
 from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
 from sfweb.models.artifact import Artifact, ArtifactGrant, ArtifactKind, ArtifactVersion, Permission
 from sfweb.models.blob import Blob, BlobHash, BlobLocation, Upload
+from sfweb.models.claim import ClusterCapacity, NamespaceClaim
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
 from sfweb.models.console import ConsoleTicket, Screenshot
 from sfweb.models.event import Event, EventObject
@@ -39,6 +40,7 @@ __all__ = [
     "BootstrapOperation",
     "CarrierLease",
     "ChannelKind",
+    "ClusterCapacity",
     "ConsoleTicket",
     "Delivery",
     "DependencyKind",
@@ -54,6 +56,7 @@ __all__ = [
     "Key",
     "Metadata",
     "Namespace",
+    "NamespaceClaim",
     "Network",
     "Node",
     "NodeCapacity",

@@ -97,7 +97,10 @@ class Disk(models.Model):
 
 
 class PlacementReservation(models.Model):
-    """The room that one instance takes on one node: claimed by a request, consumed when the guest is there (SC-32)."""
+    """The room that one instance takes on one node: claimed by a request, consumed when the guest is there (SC-32).
+
+    expires_at  of a claim: when it lapses unless an operation still stands for it
+    """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     instance = models.OneToOneField(Instance, on_delete=models.PROTECT, related_name="reservation")
@@ -107,8 +110,14 @@ class PlacementReservation(models.Model):
     disk_gb = models.PositiveIntegerField()
     state = models.CharField(max_length=16, default=ReservationState.CLAIMED)
     created_at = CreatedField()
+    expires_at = models.DateTimeField(null=True)
     released_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "placement_reservations"
-        indexes = [models.Index(fields=["node", "state"])]
+        indexes = [
+            models.Index(fields=["node", "state"]),
+            models.Index(fields=["state", "expires_at"]),
+            models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["created_at"]),
+        ]

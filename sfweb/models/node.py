@@ -62,7 +62,7 @@ class NodeCredential(models.Model):
 
 
 class NodeCapacity(models.Model):
-    """What may be placed on a node, and what is. Only `domain/placement.py` writes `used_*`. Memory MiB, disk GiB.
+    """What may be placed on a node, and what is. Only `domain/capacity.py` writes `used_*`. Memory MiB, disk GiB.
 
     ceiling_*  the most that a report may raise a limit to; set by the operator or by the first report (SE-6)
     """

@@ -19,7 +19,7 @@ class NoticeChannel(models.Model):
     """Where notices go.
 
     address  a URL, or e-mail addresses by comma
-    kinds    kinds of notices by comma; empty for all
+    kinds    kinds of notices by comma, without blanks; empty for all
     pause    seconds between two messages at least; what comes between them is sent together
     secret   signs what a webhook is sent; never shown
     """

@@ -102,6 +102,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     "Upload": {State.CREATED: {State.DELETED}},
     "Namespace": {State.CREATED: {State.DELETED}},
     "Key": {State.CREATED: {State.DELETED}},
+    "NamespaceClaim": {State.CREATED: {State.DELETED}},
     "Node": {
         State.INITIAL: {State.CREATED, State.DELETED, State.MISSING},
         State.CREATED: {State.MISSING, State.ERROR, State.DELETED},
@@ -138,6 +139,8 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     "PlacementReservation": {
         ReservationState.CLAIMED: {ReservationState.CONSUMED, ReservationState.RELEASED, ReservationState.EXPIRED},
         ReservationState.CONSUMED: {ReservationState.RELEASED},
+        ReservationState.RELEASED: {ReservationState.CONSUMED},
+        ReservationState.EXPIRED: {ReservationState.CONSUMED, ReservationState.RELEASED},
     },
 }
 
@@ -146,6 +149,8 @@ ACTIVE = (State.INITIAL, State.PREFLIGHT, State.CREATING, State.CREATED)
 
 OPEN_OPERATION = (OperationState.WAITING, OperationState.RUNNING, OperationState.UNWINDING)
 OPEN_STEP = (StepState.PLANNED, StepState.SENT)
+LIVE_RESERVATION = (ReservationState.CLAIMED, ReservationState.CONSUMED)
+"""These count on their node."""
 
 
 def origins(model: str, to: str) -> list[str]:

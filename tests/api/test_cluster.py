@@ -29,6 +29,20 @@ def test_a_key_is_shown_with_its_operation_and_the_node_that_it_waits_for(system
     assert held == {key: {"pid": None, "node": "n1", "operation": f"instance_create {world.operation.uuid}"}}
 
 
+def test_sc_32_reservations_are_listed_with_their_state_and_filtered(system: Person, owner: Person, world: World):
+    made = owner.post("/instances", {"name": "new", "cpus": 2, "memory": 64, "disk": [{"size": 1}]}).json()
+    told = {row["instance_name"]: row for row in system.get("/admin/reservations").json()}
+    assert (told["one"]["state"], told["one"]["expires_at"]) == ("consumed", None)
+    claim = told["new"]
+    assert (claim["state"], claim["instance_uuid"], claim["node"], claim["namespace"], claim["cpus"]) == (
+        *("claimed", made["uuid"], "n1", "owner", 2),
+    )
+    assert claim["expires_at"] - claim["created_at"] == pytest.approx(600, abs=5)
+    assert [row["instance_name"] for row in system.get("/admin/reservations?state=claimed").json()] == ["new"]
+    assert system.get("/admin/reservations?node=n2").json() == []
+    assert system.get("/admin/reservations?state=lost").status_code == 400
+
+
 def test_resources_are_what_placement_counts(system: Person, world: World):
     make_node("n2")
     NodeCapacity.objects.filter(node=world.node).update(used_cpus=4, used_memory_mb=1024)
@@ -42,6 +56,11 @@ def test_resources_are_what_placement_counts(system: Person, world: World):
         "ram_available": 64512,
         "disk_max": 1000,
         "disk_available": 995,
+        "cpu_hard_max": 64,
+        "cpu_committed": 4,
+        "cpu_committed_row_present": True,
+        "ram_committed": 1024,
+        "disk_committed": 5,
     }
     assert told["total"]["cpu_available"] == 124
     assert told["total"]["ram_available"] == 64512 + 65536

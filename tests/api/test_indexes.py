@@ -36,6 +36,11 @@ def crowd(world: World) -> World:
     same = {"uuid": UNIQUE, "created_at": SPREAD}
     named = {**same, "namespace_id": whose, "name": "CONCAT('x', seq)", "state": state}
     many("instances", INSTANCES, {**named, "node_id": f"'{node}'", "cpus": "1", "memory_mb": "64"}, "instances")
+    execute(
+        "INSERT INTO placement_reservations (uuid, instance_id, node_id, cpus, memory_mb, disk_gb, state, created_at)"
+        " SELECT UUID(), uuid, node_id, 1, 64, 1, IF(name LIKE '%7', 'claimed', 'consumed'), created_at"
+        " FROM instances WHERE name LIKE 'x%'"
+    )
     many("networks", OTHERS, {**named, "netblock": "'10.0.0.0/24'"}, "networks")
     many("artifacts", OTHERS, {**named, "source_url": "CONCAT('http://e.com/', seq)", "kind": "'image'"}, "artifacts")
     many("blobs", OTHERS, {**same, "state": state, "sha512": "SHA2(seq, 512)"}, "blobs")
@@ -111,6 +116,8 @@ def requests(world: World) -> Iterator[tuple[str, str]]:
         yield who, f"/instances/{world.instance.pk}/clusteroperations?all=true&{page}"
         yield who, f"/instances/{world.instance.pk}/clusteroperations?{page}"
     yield "system", f"/blobs?{page}"
+    yield "system", f"/admin/reservations?{page}"
+    yield "system", f"/admin/reservations?state=claimed&{page}"
     yield "system", f"/instances?node=n1&{page}"
     last = EventObject.objects.order_by("at")[EVENTS // 2].event_uuid
     for path in (f"{events}?{page}", f"{events}?before={last}&{page}", f"{events}?event_type=audit&{page}"):

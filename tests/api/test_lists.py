@@ -29,6 +29,7 @@ PAGED = [
     ("owner", "/artifacts/ARTIFACT/versions"),
     ("system", "/blobs"),
     ("system", "/nodes"),
+    ("system", "/admin/reservations"),
 ]
 
 
@@ -36,7 +37,7 @@ def fill(world: World) -> None:
     """Several of everything that is listed."""
     for name in ("instances", "networks", "artifacts", "nodes", "namespaces", "interfaces", "addresses", "versions"):
         getattr(grow, f"grow_{name}")(world, 0, 4)
-    for name in ("snapshots", "agent_operations"):
+    for name in ("snapshots", "agent_operations", "reservations"):
         getattr(grow, f"grow_{name}")(world, 0, 4)
     for number in range(3):
         row = make_artifact(world.owner, f"l{number}", world.blob)

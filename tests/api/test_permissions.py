@@ -16,10 +16,12 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from sfweb.api.base import ApiView
 from sfweb.api.scopes import require_scopes
 from sfweb.domain.callers import CLUSTER, Caller
+from sfweb.domain.claims import make as make_claim
 from sfweb.domain.keys import put_key
+from sfweb.domain.placement_rules import Room
 from sfweb.domain.scopes import KNOWN
 from sfweb.errors import Forbidden
-from sfweb.models import Artifact, ArtifactGrant, Key
+from sfweb.models import Artifact, ArtifactGrant, Key, NamespaceClaim
 from tests.api.fake_bytes import FakeBytes
 from tests.api.world import SHA512, Person, World, make_artifact, token_of
 
@@ -58,12 +60,21 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (f"{NS}/keys/<str:key_name>", "put"): ("trusted", {"key": "s", "scopes": ["auth.write"]}),
     (f"{NS}/keys/<str:key_name>", "delete"): ("trusted", None),
     (f"{NS}/clean", "post"): ("owner", None),
+    (f"{NS}/claims", "get"): ("system", None),
+    (f"{NS}/claims", "post"): ("system", {"cpus": 8, "memory": 1024, "disk": 20}),
+    (f"{NS}/claims/<str:claim>", "get"): ("system", None),
+    (f"{NS}/claims/<str:claim>", "put"): ("system", {"cpus": 9}),
+    (f"{NS}/claims/<str:claim>", "delete"): ("system", None),
     (f"{NS}/limits", "get"): ("trusted", None),
     (f"{NS}/limits", "put"): ("system", {"instances": 3}),
     (f"{NS}/trust", "post"): ("trusted", {"external_namespace": "other"}),
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("trusted", None),
     ("instances", "get"): ("anyone", None),
     ("instances", "post"): ("anyone", {"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}),
+    ("instances/batch", "post"): (
+        "anyone",
+        {"instances": [{"name": "new", "cpus": 1, "memory": 64, "disk": [{"size": 1}]}]},
+    ),
     ("instances", "delete"): ("itself", {"confirm": True, "namespace": "owner"}),
     (INST, "get"): ("owner", None),
     (INST, "delete"): ("owner", None),
@@ -148,6 +159,7 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes/<str:ref>", "delete"): ("system", None),
     ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
     ("admin/locks", "get"): ("system", None),
+    ("admin/reservations", "get"): ("system", None),
     ("admin/resources", "get"): ("system", None),
     ("admin/cacert", "get"): ("anyone", None),
     ("admin/vditokenpubkey", "get"): ("anyone", None),
@@ -187,6 +199,7 @@ ANSWERS: dict[tuple[str, str], int] = {
     ("auth", "post"): 401,  # the key is wrong
     (NS, "delete"): 400,  # it has instances
     (f"{NS}/clean", "post"): 202,
+    ("instances/batch", "post"): 202,
     ("instances/<str:ref>", "patch"): 202,
     (f"{INST}/disks", "post"): 202,
     (f"{INST}/disks/<str:device>", "delete"): 409,  # the only disk
@@ -307,6 +320,7 @@ def address(world: World, route: str) -> str:
         "checksum": SHA512,
         "op_type": "instance_create",
         "index": "1",
+        "claim": str(getattr(NamespaceClaim.objects.first(), "pk", "none")),
         "address": "192.168.20.9",
     }
     if plural == "label":
@@ -322,6 +336,8 @@ def prepare(world: World, route: str) -> None:
     """What an address names beside the world's own objects."""
     put_key(CLUSTER, world.owner, "k2", "secret")
     ArtifactGrant.objects.get_or_create(artifact=world.artifact, namespace=world.trusted)
+    if route.endswith("<str:claim>"):
+        make_claim(CLUSTER, world.owner, Room(cpus=8, memory_mb=1024, disk_gb=20))
     if route.startswith("label/"):
         label = make_artifact(world.owner, "stable", world.blob)
         Artifact.objects.filter(pk=label.pk).update(kind="label", source_url="sf://label/owner/stable")

@@ -25,15 +25,18 @@ from sfweb.models import (
     Key,
     Metadata,
     Namespace,
+    NamespaceClaim,
     Network,
     Node,
     NodeCapacity,
     Operation,
     OperationTarget,
+    PlacementReservation,
     SnapshotSet,
     Step,
     Trust,
 )
+from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 from tests.api.world import Person, World
 
@@ -112,6 +115,24 @@ def grow_nodes(world: World, start: int, stop: int) -> None:
     nodes = [Node(name=f"x{n}", state=State.CREATED) for n in range(start, stop)]
     Node.objects.bulk_create(nodes)
     NodeCapacity.objects.bulk_create([NodeCapacity(node=node) for node in nodes])
+
+
+def grow_reservations(world: World, start: int, stop: int) -> None:
+    rows = [
+        Instance(namespace=world.owner, name=f"r{n}", state=State.CREATED, node=world.node, cpus=1, memory_mb=64)
+        for n in range(start, stop)
+    ]
+    Instance.objects.bulk_create(rows)
+    PlacementReservation.objects.bulk_create(
+        [PlacementReservation(instance=row, node=world.node, cpus=1, memory_mb=64, disk_gb=1) for row in rows]
+    )
+
+
+def grow_claims(world: World, start: int, stop: int) -> None:
+    size = {"limit_cpus": 1, "limit_memory_mb": 1, "limit_disk_gb": 1}
+    NamespaceClaim.objects.bulk_create(
+        [NamespaceClaim(namespace=world.owner, expires_at=FromNow(60), **size) for _ in range(start, stop)]
+    )
 
 
 def grow_namespaces(world: World, start: int, stop: int) -> None:
@@ -250,6 +271,9 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/artifacts/ARTIFACT", grow_versions),
     ("system", "/blobs", grow_blobs),
     ("system", "/nodes", grow_nodes),
+    ("system", "/admin/reservations", grow_reservations),
+    ("system", "/auth/namespaces/owner/claims", grow_claims),
+    ("system", "/admin/reservations?limit=1000&state=claimed", grow_reservations),
     ("owner", "/auth/namespaces", grow_namespaces),
     ("system", "/auth/namespaces", grow_namespaces),
     ("owner", "/operations?limit=1000", grow_operations),

@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import shutil
 import socket
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.config import Config, Share
+from nodeagent.config import Config, Reserve, Share
 from nodeagent.drivers import machine
 from nodeagent.drivers.real_host import RealHost
 from nodeagent.fake_host import FakeHost
@@ -149,11 +150,38 @@ def test_the_share_is_what_the_node_offers(host: RealHost) -> None:
     assert offered.extra["acceleration"] == "tcg"
 
 
-def test_without_a_share_it_offers_the_machine_less_a_reserve(tmp_path: Path) -> None:
-    offered = machine.capacity(Share(), tmp_path, "kvm")
-    assert offered.cpus >= 1
-    assert 0 < offered.memory_mb <= machine._memory_mb() - machine.RESERVED_MEMORY_MB
-    assert 0 <= offered.disk_gb < shutil.disk_usage(tmp_path).total // 2**30
+@pytest.mark.parametrize(
+    ("threads", "memory_mb", "disk_gb", "offered"),
+    [
+        (64, 65536, 100, (62, 63488, 80)),
+        (64, 65536, 1000, (62, 63488, 900)),  # a tenth of the disk
+        (3, 3000, 30, (2, 1500, 15)),
+        (1, 500, 1, (1, 250, 1)),
+    ],
+)
+def test_sc_8_the_host_keeps_its_reserve_and_never_takes_the_last_thread(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    threads: int,
+    memory_mb: int,
+    disk_gb: int,
+    offered: tuple[int, ...],
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(total=disk_gb * 2**30)
+    monkeypatch.setattr(os, "cpu_count", lambda: threads)
+    monkeypatch.setattr(machine, "_memory_mb", lambda: memory_mb)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    found = machine.capacity(Share(), Reserve(), tmp_path, "kvm")
+    assert (found.cpus, found.memory_mb, found.disk_gb) == offered
+    assert found.extra["reserved"]["cpus"] == threads - found.cpus
+
+
+def test_sc_8_the_reserve_is_configuration(tmp_path: Path) -> None:
+    plain = machine.capacity(Share(), Reserve(), tmp_path, "kvm")
+    less = machine.capacity(Share(), Reserve(cpus=0, memory_mb=0, disk_gb=0), tmp_path, "kvm")
+    assert less.cpus == (os.cpu_count() or 1) >= plain.cpus
+    assert less.memory_mb > plain.memory_mb
+    assert less.extra["reserved"] == {"cpus": 0, "memory_mb": 0, "disk_gb": less.extra["reserved"]["disk_gb"]}
 
 
 def test_en_15_what_an_attempt_left_is_forgotten(host: RealHost, tmp_path: Path) -> None:

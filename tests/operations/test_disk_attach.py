@@ -59,7 +59,7 @@ def test_sc_20_what_does_not_fit_is_refused_with_the_figures_and_changes_nothing
     with pytest.raises(NoCapacity) as caught:
         attach(guest, size_gb=60000)
     assert caught.value.stage == "sufficient_free_disk"
-    assert caught.value.details["nodes"][0]["short_by"] > 0
+    assert caught.value.details["nodes"][0]["dimensions"]["disk_gb"]["short_by"] > 0
     assert (room(guest), Disk.objects.count(), Operation.objects.filter(kind="disk_attach").count()) == (before, 1, 0)
 
 

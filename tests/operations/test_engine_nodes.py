@@ -173,6 +173,17 @@ def test_en_13_a_guest_that_crashed_is_started_again(guest):
     assert guest.home.host.domain(str(guest.instance.pk)).power == "on"
 
 
+def test_sc_7_a_limit_is_what_the_node_offers_times_its_ratio(served, settings):
+    settings.CPU_OVERCOMMIT_RATIO, settings.RAM_OVERCOMMIT_RATIO, settings.DISK_OVERCOMMIT_RATIO = 2.5, 1.5, 3.0
+    node = served.nodes[0]
+    offered = node.host.capacity()
+    served.run(node.report)
+    row = NodeCapacity.objects.get(node_id=node.pk)
+    assert row.limit_cpus == int(offered.cpus * 2.5)
+    assert (row.limit_memory_mb, row.limit_disk_gb) == (int(offered.memory_mb * 1.5), offered.disk_gb * 3)
+    assert row.largest_cpus == offered.cpus, "one instance never gets more than the node has"
+
+
 def test_se_6_capacity_above_the_ceiling_is_ignored(guest):
     capacity = NodeCapacity.objects.get(node_id=guest.home.pk)
     guest.home.host._capacity = type(guest.home.host.capacity())(cpus=999, memory_mb=99999999, disk_gb=99999)

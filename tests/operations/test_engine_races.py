@@ -13,9 +13,12 @@ from django.db import connection, transaction
 from nodeagent.wire import Kind, Outcome
 from sftasks import celery, dispatch, engine
 from sftasks.operation import PlannedStep, Wish
-from sfweb.domain import allocator, ipam, placement
+from sftasks.operations import instance_create
+from sfweb.domain import allocator, ipam, limits, placement
+from sfweb.domain.placement_rules import Asked, Room
+from sfweb.domain.specs import NewDisk
 from sfweb.domain.transactions import durable
-from sfweb.errors import NoCapacity, PoolExhausted
+from sfweb.errors import Conflict, NoCapacity, PoolExhausted
 from sfweb.models import (
     Instance,
     Namespace,
@@ -28,6 +31,7 @@ from sfweb.models import (
     Step,
 )
 from sfweb.models.fields import UtcNow
+from tests.factories import make_namespace, new_instance
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db(transaction=True)]
 
@@ -191,18 +195,43 @@ def test_en_6_without_the_lock_nobody_advances(monkeypatch):
 def test_sc_1_sc_2_concurrent_claims_admit_exactly_what_fits(isolation):
     for number in range(4):
         make_node(f"node{number}", cpus=5)
-    room = placement.Room(cpus=1, memory_mb=1, disk_gb=1)
+    asked = [Asked(room=Room(cpus=1, memory_mb=1, disk_gb=1))]
 
     def claim(number):
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
-        return durable(lambda: placement.claim(room).name)()
+        return durable(lambda: placement.place(asked)[0].name)()
 
     results = together(48, claim)
     assert sum(isinstance(result, str) for result in results) == 20
     refusals = [result for result in results if not isinstance(result, str)]
     assert all(isinstance(refusal, NoCapacity) for refusal in refusals), refusals
     assert list(NodeCapacity.objects.values_list("used_cpus", flat=True)) == [5, 5, 5, 5]
+
+
+def _apart_together():
+    """Eight creates that require not to be beside each other, on four nodes, at one moment. Returns nodes of those placed."""
+    caller = make_namespace(uuid.uuid4().hex[:8])
+    metadata = {"tags": ["web"], "affinity": {"require_without_tag": ["web"]}}
+    wanted = [new_instance(f"i{n}", caller.namespace, disks=(NewDisk(size_gb=1),), metadata=metadata) for n in range(8)]
+    results = together(8, lambda number: instance_create.request(caller, wanted[number]).row.node_id)
+    assert all(isinstance(result, uuid.UUID | Conflict) for result in results), results
+    return [result for result in results if isinstance(result, uuid.UUID)]
+
+
+def test_af_3_a_requirement_holds_against_those_who_are_placed_at_the_same_moment():
+    for number in range(4):
+        make_node(f"node{number}")
+    for _ in range(5):
+        placed = _apart_together()
+        assert len(placed) == len(set(placed)) == 4
+
+
+def test_af_3_without_the_namespaces_lock_neighbours_meet(monkeypatch):
+    monkeypatch.setattr(limits, "lock_within", lambda namespace, **more: None)
+    for number in range(4):
+        make_node(f"node{number}")
+    assert any(len(placed) > len(set(placed)) for placed in (_apart_together() for _ in range(10)))
 
 
 def test_ga_3_ga_5_sixty_four_callers_share_a_pool_of_sixty_four_and_the_next_is_refused(monkeypatch):
@@ -230,5 +259,5 @@ def test_a_node_without_a_capacity_row_is_never_chosen_sc_10():
     row = make_node()
     NodeCapacity.objects.filter(node=row).delete()
     with pytest.raises(NoCapacity):
-        durable(lambda: placement.claim(placement.Room(cpus=1, memory_mb=1, disk_gb=1)))()
+        durable(lambda: placement.place([Asked(room=Room(cpus=1, memory_mb=1, disk_gb=1))]))()
     assert not Instance.objects.exists()

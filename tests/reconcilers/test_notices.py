@@ -98,7 +98,7 @@ def test_a_missing_node_is_told_with_what_it_takes_along(guest, receiver):
 def test_a_channel_gets_the_kinds_that_it_wants_and_nothing_is_written_where_nobody_does(receiver):
     told.tell("node.missing", "node:n1", "nobody listens")
     assert not Notice.objects.exists()
-    webhook(receiver, kinds="node.missing, pool.low")
+    webhook(receiver, kinds="node.missing,pool.low")
     told.tell("operation.failed", "operation:1", "not wanted")
     told.tell("pool.low", "pool:x", "wanted")
     assert list(Notice.objects.values_list("sentence", flat=True)) == ["wanted"]
