@@ -32,6 +32,8 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
+BACKGROUND = 30
+"""The priority of what a user's clock asks for; a higher number waits longer."""
 
 
 def submit(wish: Wish) -> Operation:
@@ -60,7 +62,7 @@ def submit(wish: Wish) -> Operation:
         params=dict(wish.params),
         requested_by=str(wish.caller),
         request_id=wish.caller.request_id,
-        priority=kind.priority,
+        priority=max(kind.priority, BACKGROUND) if wish.caller.in_background else kind.priority,
         observational=kind.observational,
         retry_of=wish.retry_of,
     )

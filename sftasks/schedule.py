@@ -40,6 +40,7 @@ RECONCILERS: Mapping[str, float] = {
     "expired_keys": 300,
     "namespace_cleans": 5,
     "node_resources": 60,
+    "schedules": 5,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

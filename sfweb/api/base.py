@@ -113,11 +113,16 @@ class InNamespace(Input):
 
 
 def takes(
-    input_class: type[Input] = Nothing, *, creates: bool = False, shown: Callable[[UUID], Any] | None = None
+    input_class: type[Input] = Nothing,
+    *,
+    creates: bool = False,
+    shown: Callable[[UUID], Any] | None = None,
+    answered: "Callable[[Request, Operation, Any], Response] | None" = None,
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Check the request against `input_class`. With `creates` a repeat with the same Idempotency-Key is answered alike.
 
-    shown  renders the created object, for a repeat whose first answer was lost
+    shown     renders the created object, for a repeat whose first answer was lost
+    answered  makes an answer of that, as the verb does; `started` if not said
     """
 
     def decorate(method: Callable[..., Response]) -> Callable[..., Response]:
@@ -133,7 +138,7 @@ def takes(
 
             def again(operation: UUID, made: UUID) -> Response:
                 assert shown is not None
-                return started(request, Operation.objects.get(pk=operation), shown(made))
+                return (answered or started)(request, Operation.objects.get(pk=operation), shown(made))
 
             return once(request, given, answer, again if shown else None) if creates else answer()
 

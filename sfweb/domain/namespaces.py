@@ -2,7 +2,7 @@
 
 from django.db import IntegrityError, transaction
 
-from sfweb.domain import events
+from sfweb.domain import events, schedules
 from sfweb.domain.callers import Caller
 from sfweb.domain.keys import put_key
 from sfweb.domain.names import check_hostname
@@ -41,6 +41,7 @@ def delete_namespace(caller: Caller, namespace: Namespace) -> None:
             if model.objects.filter(namespace=namespace).exclude(state=State.DELETED).exists():
                 raise Invalid(f"you cannot delete a namespace with {model.__name__.lower()}s", code="namespace_in_use")
         transition(namespace, State.DELETED, deleted_at=UtcNow())
+        schedules.end_all_of(caller, namespace)
         Key.objects.filter(namespace=namespace).delete()
         Trust.objects.filter(namespace=namespace).delete()
         _tell(caller, namespace, "namespace deleted")

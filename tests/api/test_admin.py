@@ -23,6 +23,8 @@ from tests.api.test_query_counts import (
     grow_networks,
     grow_nodes,
     grow_operations,
+    grow_schedules,
+    grow_ticks,
 )
 from tests.api.world import DIGEST, World
 
@@ -74,6 +76,8 @@ def test_every_table_of_ours_has_a_page_but_credentials_and_tickets():
         ("sfweb/bloblocation", grow_artifacts),
         ("sfweb/node", grow_nodes),
         ("sfweb/nodecapacity", grow_nodes),
+        ("sfweb/schedule", grow_schedules),
+        ("sfweb/tick", grow_ticks),
         ("sfweb/operation", grow_operations),
         ("sfweb/step", grow_operations),
         ("sfweb/operationtarget", grow_operations),

@@ -1,0 +1,122 @@
+"""Users' schedules: what is due becomes operations, what these came to is written down, what lost its instance goes (RO-5 …).
+
+A pass settles first, so that a tick which has ended holds nobody up. What is due is taken by pages, the longest overdue
+first (RO-14); when all of it is in rows, the new operations are advanced for as long as a pass may take, the rest by the
+sweep. A schedule that was due several times while no clock ran has one tick for all of them (RO-6).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from sftasks import engine, ticks
+from sftasks.passes import one_of_many
+from sfweb.domain import schedules
+from sfweb.domain.callers import CLUSTER
+from sfweb.errors import Conflict
+from sfweb.models import Operation, Overlap, Schedule, Tick
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import OPEN_OPERATION, State, TickState
+
+PAGE = 200
+SETTLING_SECONDS, TAKING_SECONDS, ADVANCING_SECONDS = 15.0, 30.0, 15.0
+"""For how long one pass does each; what is left then is the next one's."""
+
+
+def run() -> dict[str, int]:
+    counts = {
+        "settled": sum(_each(_ended, ticks.settle, SETTLING_SECONDS)),
+        "withdrawn": sum(_guarded(_withdraw, pk) for pk in _replaced()),
+        "deleted": sum(_guarded(ticks.end_with_instance, pk) for pk in _without_instance()),
+    }
+    made: list[UUID] = []
+    counts["due"] = sum(_each(_due, partial(_take, made), TAKING_SECONDS))
+    for pk in _within(ADVANCING_SECONDS, made):
+        _guarded(_advance, pk)
+    return counts | {"started": len(made)}
+
+
+def _each(page: Callable[[], list[Any]], act: Callable[[Any], int], seconds: float) -> Iterator[int]:
+    """Do it to page after page, until one is the last, none of it could be done, or the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        rows = page()
+        done = sum(_guarded(act, row) for row in rows)
+        yield done
+        if len(rows) < PAGE or not done:
+            return
+
+
+def _within(seconds: float, rows: Iterable[UUID]) -> Iterator[UUID]:
+    end = time.monotonic() + seconds
+    for row in rows:
+        if time.monotonic() > end:
+            return
+        yield row
+
+
+def _guarded(act: Callable[[Any], int], row: Any) -> int:
+    return one_of_many(partial(act, row), "a schedule could not be served", row=str(row))
+
+
+def _ended() -> list[UUID]:
+    """Ticks that started and whose operation has ended, the oldest first."""
+    started = Tick.objects.filter(state=TickState.STARTED).exclude(operation__state__in=OPEN_OPERATION)
+    return list(started.order_by("created_at").values_list("pk", flat=True)[:PAGE])
+
+
+def _due() -> list[Schedule]:
+    """With the database's clock as `now`."""
+    rested = Q(not_before__isnull=True) | Q(not_before__lte=UtcNow())
+    rows = Schedule.objects.filter(rested, state=State.CREATED, next_tick__lte=UtcNow()).annotate(now=UtcNow())
+    return list(rows.only("next_tick", "every_seconds", "cron", "timezone").order_by("next_tick")[:PAGE])
+
+
+def _take(made: list[UUID], row: Any) -> int:
+    """Have this schedule's tick; what cannot be computed any more stops it, or it would be the first of each page for ever."""
+    try:
+        following = schedules.stored(row).after(row.now, row.next_tick)
+    except Exception as error:
+        ticks.break_down(row.pk, f"when it is due next cannot be computed: {type(error).__name__}: {error}")
+        raise
+    operation = ticks.take(ticks.Due(row.pk, row.next_tick, following))
+    if operation is not None:
+        made.append(operation.pk)
+    return 1
+
+
+def _advance(operation: UUID) -> int:
+    engine.advance(operation)
+    return 1
+
+
+def _replaced() -> "QuerySet[Operation, UUID]":
+    """Operations of ticks that a newer one of their schedule replaces and that were not yet asked to stop (RO-7)."""
+    newer = Tick.objects.filter(
+        schedule=OuterRef("ticks__schedule"), state=TickState.STARTED, due__gt=OuterRef("ticks__due")
+    )
+    rows = Operation.objects.filter(
+        Exists(newer),
+        ticks__state=TickState.STARTED,
+        ticks__schedule__overlap=Overlap.REPLACE,
+        state__in=OPEN_OPERATION,
+        cancel_requested_at__isnull=True,
+    )
+    return rows.values_list("pk", flat=True)[:PAGE]
+
+
+def _withdraw(operation: UUID) -> int:
+    with suppress(Conflict):  # it has just ended
+        engine.cancel(operation, CLUSTER)
+        return 1
+    return 0
+
+
+def _without_instance() -> "QuerySet[Schedule, UUID]":
+    gone = Schedule.objects.filter(instance__state=State.DELETED).exclude(state=State.DELETED)
+    return gone.order_by("created_at").values_list("pk", flat=True)[:PAGE]
