@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models.expressions import Combinable
 
 from sftasks import engine
@@ -40,6 +40,11 @@ PASSING = ("agent.not_ready", "instance.changing")
 IN_FLIGHT = "the operation of an earlier tick has not ended"
 POSTPONED_SECONDS = 5.0
 """After a refusal for want of room in the namespace's queue; the tick stays due."""
+
+
+OF_THE_SCHEDULE = ("name", "state", "kind", "arguments", "overlap", "consecutive_failures")
+OF_OTHERS = ("namespace__name", "namespace__state", "instance__name", "instance__state", "instance__namespace")
+"""Columns that a tick needs."""
 
 
 class Had(Exception):
@@ -187,21 +192,35 @@ def break_down(schedule: UUID, reason: str) -> None:
 
 def _claim(due: Due, **columns: Any) -> bool:
     """Have the tick, if it is still there; the schedule's row is locked from here to the commit."""
-    rows = Schedule.objects.filter(pk=due.schedule, state=State.CREATED, next_tick=due.due)
-    return rows.update(next_tick=due.following, last_tick=due.due, **columns) == 1
+    values = {"next_tick": due.following, "last_tick": due.due, **columns}
+    assigned = ", ".join(f"{column} = %s" for column in values)  # written out: it stands before every tick
+    sql = f"UPDATE recurring_operations SET {assigned} WHERE uuid = %s AND next_tick = %s AND state = %s"
+    told = [_told(value) for value in (*values.values(), str(due.schedule), due.due, str(State.CREATED))]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, told)
+        return bool(cursor.rowcount == 1)
+
+
+def _told(value: Any) -> Any:
+    """A moment as the database spells it."""
+    return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime.datetime) else value
 
 
 def _read(schedule: UUID, *, locked: bool = False) -> Schedule:
     """With namespace and instance; `locked`: the schedule's row alone."""
     if locked:
         Schedule.objects.select_for_update().only("pk").get(pk=schedule)
-    return Schedule.objects.select_related("namespace", "instance__namespace").get(pk=schedule)
+    rows = Schedule.objects.select_related("namespace", "instance").only(*OF_THE_SCHEDULE, *OF_OTHERS)
+    return rows.get(pk=schedule)
 
 
 def _in_flight(row: Schedule) -> list[Operation]:
     """Operations of its ticks that have not ended, oldest first."""
-    rows = Operation.objects.filter(ticks__schedule=row, ticks__state=TickState.STARTED, state__in=OPEN_OPERATION)
-    return list(rows.order_by("created_at"))
+    sql = (
+        "SELECT operations.* FROM recurring_operation_ticks AS ticks JOIN operations ON operations.uuid = ticks.operation_id"
+        " WHERE ticks.schedule_id = %s AND ticks.state = %s AND operations.state IN %s ORDER BY operations.created_at"
+    )
+    return list(Operation.objects.raw(sql, [str(row.pk), str(TickState.STARTED), [str(one) for one in OPEN_OPERATION]]))
 
 
 def _room(row: Schedule) -> int:
@@ -210,6 +229,7 @@ def _room(row: Schedule) -> int:
 
 
 def _submit(row: Schedule, due: datetime.datetime, caller: Caller, held: list[Operation]) -> Accepted:
+    row.instance.namespace = row.namespace  # they are the same, and it is read already
     made = ASK[row.kind](caller, row.instance, row.arguments)
     engine.aim(made.operation, [("schedule", row.pk)])
     if held:

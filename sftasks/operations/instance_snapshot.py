@@ -21,6 +21,7 @@ def ask(
     """`request` in a transaction that is open already."""
     operation = engine.submit(instances.wish("instance_snapshot", instance, caller))
     row = Instance.objects.select_for_update().get(pk=instance.pk)
+    row.namespace = instance.namespace
     snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions, reason=reason)
     engine.aim(operation, captures.targets(snapshot))
     engine.remember(operation, snapshot=str(snapshot.pk))
