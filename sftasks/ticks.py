@@ -7,21 +7,25 @@ at once are told apart by the database. What a tick came to is settled later, fr
 
 import datetime
 import logging
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
+from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 
 from sftasks import engine
 from sftasks.operation import Accepted
 from sftasks.operations import guest_execute, instance_snapshot
+from sftasks.passes import one_of_many
 from sfweb.domain import agent_operations, schedules, snapshots
 from sfweb.domain.callers import CLUSTER, Caller
-from sfweb.domain.rows import insert_unless_taken
-from sfweb.domain.transactions import durable
+from sfweb.domain.rows import insert
+from sfweb.domain.transactions import durable, is_duplicate
 from sfweb.errors import Conflict, LimitReached, NotFound, NotReady, SteadyfistError
 from sfweb.models import DependencyKind, Instance, Operation, Overlap, Schedule, ScheduleKind, Tick
 from sfweb.models.fields import FromNow, UtcNow, database_now
@@ -75,22 +79,31 @@ ASK: Mapping[str, Callable[[Caller, Instance, Mapping[str, Any]], Accepted]] = {
 }
 
 
-def take(due: Due) -> Operation | None:
-    """The operation that this tick is; None when it was skipped, refused, postponed, or somebody else's.
+def take(dues: Sequence[Due]) -> int:
+    """Have these ticks, by one transaction if nothing is in the way of any of them; how many operations that made.
 
-    An operation is returned without having been advanced: the caller does that, or the sweep. Whatever goes wrong with
-    one schedule is written down as its failed tick and never raised, but for an outage of the database (RO-12).
+    The operations have not been advanced: the caller does that, or the sweep. What goes wrong with one schedule is
+    written down as its failed tick and keeps none of the others; only an outage of the database is raised (RO-12).
     """
+    try:
+        return _start(dues)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # of one of them; by itself each says what it is
+        return sum(one_of_many(partial(_alone, due), "a tick was lost", schedule=str(due.schedule)) for due in dues)
+
+
+def _alone(due: Due) -> int:
     try:
         return _attempt(due)
     except Had:
         _claim(due)
-        return None
+        return 0
 
 
-def _attempt(due: Due) -> Operation | None:
+def _attempt(due: Due) -> int:
     try:
-        return _start(due)
+        return _start([due])
     except (OperationalError, InterfaceError, Had):
         raise
     except LimitReached as error:
@@ -105,28 +118,31 @@ def _attempt(due: Due) -> Operation | None:
     except Exception as error:
         log.exception("a tick failed", extra={"schedule": str(due.schedule)})
         _refuse(due, TickState.FAILED, f"internal error: {type(error).__name__}")
-    return None
+    return 0
 
 
 @durable
-def _start(due: Due) -> Operation | None:
-    if not _claim(due, last_state=TickState.STARTED, last_reason=""):
-        return None
-    row = _read(due.schedule)
-    schedules.require_right(row)
-    held = _in_flight(row)
-    if len(held) > _room(row):
-        _write(row, due.due, TickState.SKIPPED, IN_FLIGHT)
-        return None
-    return _submit(row, due.due, schedules.acting_for(row), held).operation
+def _start(dues: Sequence[Due]) -> int:
+    mine = {due.schedule: due.due for due in dues if _claim(due, last_state=TickState.STARTED, last_reason="")}
+    held = _in_flight(mine)
+    started: list[Tick] = []
+    for row in _read(mine):
+        schedules.require_right(row)
+        if len(held[row.pk]) > _room(row):
+            _write([_tick(row, mine[row.pk], TickState.SKIPPED, IN_FLIGHT)])
+            Schedule.objects.filter(pk=row.pk).update(last_state=TickState.SKIPPED, last_reason=IN_FLIGHT)
+        else:
+            started.append(_submit(row, mine[row.pk], schedules.acting_for(row), held[row.pk]))
+    _write(started)
+    return len(started)
 
 
 @durable
 def _refuse(due: Due, state: str, reason: str) -> None:
     if not _claim(due, last_state=state, last_reason=reason):
         return
-    row = _read(due.schedule)
-    _write(row, due.due, state, reason)
+    [row] = _read([due.schedule])
+    _write([_tick(row, due.due, state, reason)])
     if state == TickState.FAILED:
         schedules.count_failure(row, reason)
 
@@ -145,19 +161,22 @@ def trigger(caller: Caller, schedule: Schedule) -> Accepted:
     row = Schedule.objects.select_for_update().exclude(state=State.DELETED).filter(pk=schedule.pk).first()
     if row is None:
         raise NotFound(f"recurring operation not found: {schedule.pk}")
-    held = _in_flight(row)
+    held = _in_flight([row.pk])[row.pk]
     if len(held) > _room(row):
         raise Conflict(IN_FLIGHT, code="schedule.in_flight", details={"operations": [str(one.pk) for one in held]})
     now = database_now()
     Schedule.objects.filter(pk=row.pk).update(last_tick=now, last_state=TickState.STARTED, last_reason="")
-    return _submit(row, now, caller, held)
+    tick = _submit(row, now, caller, held)
+    _write([tick])
+    assert tick.operation is not None
+    return Accepted(tick, tick.operation)
 
 
 @durable
 def settle(tick: UUID) -> int:
     """Write what the tick's operation came to, once, and what follows from that for the schedule; 0 when it is done already."""
     found = Tick.objects.get(pk=tick)
-    row = _read(found.schedule_id, locked=True)
+    row = _lock(found.schedule_id)
     found = Tick.objects.select_for_update().select_related("operation").get(pk=tick)
     if found.state != TickState.STARTED or (found.operation and found.operation.state in OPEN_OPERATION):
         return 0
@@ -175,7 +194,7 @@ def settle(tick: UUID) -> int:
 @durable
 def end_with_instance(schedule: UUID) -> int:
     """A schedule whose instance was deleted goes too (RO-10)."""
-    row = _read(schedule, locked=True)
+    row = _lock(schedule)
     if row.state == State.DELETED or row.instance.state != State.DELETED:
         return 0
     schedules.end(CLUSTER, row, "recurring operation deleted with its instance")
@@ -183,11 +202,12 @@ def end_with_instance(schedule: UUID) -> int:
 
 
 @durable
-def break_down(schedule: UUID, reason: str) -> None:
+def break_down(schedule: UUID, reason: str) -> int:
     """Nobody can say when it is due: it stops until somebody changes or resumes it (RO-12)."""
-    row = _read(schedule, locked=True)
+    row = _lock(schedule)
     if row.state == State.CREATED:
         transition(row, State.ERROR, paused_reason=reason)
+    return 1
 
 
 def _claim(due: Due, **columns: Any) -> bool:
@@ -206,21 +226,27 @@ def _told(value: Any) -> Any:
     return connection.ops.adapt_datetimefield_value(value) if isinstance(value, datetime.datetime) else value
 
 
-def _read(schedule: UUID, *, locked: bool = False) -> Schedule:
-    """With namespace and instance; `locked`: the schedule's row alone."""
-    if locked:
-        Schedule.objects.select_for_update().only("pk").get(pk=schedule)
+def _lock(schedule: UUID) -> Schedule:
+    """The schedule's row alone is locked."""
+    Schedule.objects.select_for_update().only("pk").get(pk=schedule)
+    [row] = _read([schedule])
+    return row
+
+
+def _read(keys: Collection[UUID]) -> QuerySet[Schedule]:
+    """With their namespaces and instances, of which only what a tick needs."""
     rows = Schedule.objects.select_related("namespace", "instance").only(*OF_THE_SCHEDULE, *OF_OTHERS)
-    return rows.get(pk=schedule)
+    return rows.filter(pk__among=keys)
 
 
-def _in_flight(row: Schedule) -> list[Operation]:
-    """Operations of its ticks that have not ended, oldest first."""
-    sql = (
-        "SELECT operations.* FROM recurring_operation_ticks AS ticks JOIN operations ON operations.uuid = ticks.operation_id"
-        " WHERE ticks.schedule_id = %s AND ticks.state = %s AND operations.state IN %s ORDER BY operations.created_at"
-    )
-    return list(Operation.objects.raw(sql, [str(row.pk), str(TickState.STARTED), [str(one) for one in OPEN_OPERATION]]))
+def _in_flight(keys: Collection[UUID]) -> Mapping[UUID, list[Operation]]:
+    """Operations of these schedules' ticks that have not ended, oldest first."""
+    found: dict[UUID, list[Operation]] = defaultdict(list)
+    ticks = Tick.objects.filter(schedule__among=keys, state=TickState.STARTED, operation__state__in=OPEN_OPERATION)
+    for tick in ticks.select_related("operation").order_by("operation__created_at"):
+        assert tick.operation is not None
+        found[tick.schedule_id].append(tick.operation)
+    return found
 
 
 def _room(row: Schedule) -> int:
@@ -228,26 +254,31 @@ def _room(row: Schedule) -> int:
     return {Overlap.SKIP: 0, Overlap.QUEUE: 1}.get(Overlap(row.overlap), 2**31)
 
 
-def _submit(row: Schedule, due: datetime.datetime, caller: Caller, held: list[Operation]) -> Accepted:
+def _submit(row: Schedule, due: datetime.datetime, caller: Caller, held: list[Operation]) -> Tick:
+    """The tick, still to be written, with the operation that it is."""
     row.instance.namespace = row.namespace  # they are the same, and it is read already
-    made = ASK[row.kind](caller, row.instance, row.arguments)
-    engine.aim(made.operation, [("schedule", row.pk)])
+    operation = ASK[row.kind](caller, row.instance, row.arguments).operation
+    engine.aim(operation, [("schedule", row.pk)])
     if held:
-        engine.depend(made.operation, held, kind=DependencyKind.RUNS_AFTER)
+        engine.depend(operation, held, kind=DependencyKind.RUNS_AFTER)
     if caller.in_background:
-        made.operation.is_held = True  # the pass advances what it asked for when it has asked for all that was due
-    tick = _write(row, due, TickState.STARTED, "", operation=made.operation)
-    return Accepted(tick, made.operation)
+        operation.is_held = True  # the pass advances what it asked for when it has asked for all that was due
+    return _tick(row, due, TickState.STARTED, operation=operation)
 
 
-def _write(row: Schedule, due: datetime.datetime, state: str, reason: str, **columns: Any) -> Tick:
+def _tick(row: Schedule, due: datetime.datetime, state: str, reason: str = "", **columns: Any) -> Tick:
     finished: Combinable | None = None if state == TickState.STARTED else UtcNow()
-    tick = Tick(schedule=row, due=due, state=state, reason=reason, finished_at=finished, **columns)
-    if not insert_unless_taken(tick):
-        raise Had
-    if state == TickState.SKIPPED:
-        Schedule.objects.filter(pk=row.pk).update(last_state=state, last_reason=reason)
-    return tick
+    return Tick(schedule=row, due=due, state=state, reason=reason, finished_at=finished, **columns)
+
+
+def _write(ticks: Sequence[Tick]) -> None:
+    """Raises Had when one of them was there before."""
+    try:
+        insert(ticks)
+    except IntegrityError as error:
+        if is_duplicate(error):
+            raise Had from error
+        raise
 
 
 def _verdict(operation: Operation | None) -> tuple[str, str]:

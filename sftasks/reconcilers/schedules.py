@@ -5,8 +5,9 @@ first (RO-14); when all of it is in rows, the new operations are advanced for as
 sweep. A schedule that was due several times while no clock ran has one tick for all of them (RO-6).
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -19,12 +20,15 @@ from sftasks.passes import one_of_many
 from sfweb.domain import schedules
 from sfweb.domain.callers import CLUSTER
 from sfweb.errors import Conflict
-from sfweb.models import Operation, Overlap, Schedule, Tick
+from sfweb.models import Operation, OperationDependency, Overlap, Schedule, Tick
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_OPERATION, State, TickState
+from sfweb.models.state import OPEN_OPERATION, OperationState, State, TickState
 
-PAGE = 200
-SETTLING_SECONDS, TAKING_SECONDS, ADVANCING_SECONDS = 15.0, 30.0, 15.0
+log = logging.getLogger(__name__)
+PAGE, BATCH = 200, 20
+"""What one look finds, and how much of it one transaction takes: it locks as many instances."""
+MOST_ADVANCED = 5000
+SETTLING_SECONDS, TAKING_SECONDS, ADVANCING_SECONDS = 15.0, 45.0, 15.0
 """For how long one pass does each; what is left then is the next one's."""
 
 
@@ -34,30 +38,25 @@ def run() -> dict[str, int]:
         "withdrawn": sum(_guarded(_withdraw, pk) for pk in _replaced()),
         "deleted": sum(_guarded(ticks.end_with_instance, pk) for pk in _without_instance()),
     }
-    made: list[UUID] = []
-    counts["due"] = sum(_each(_due, partial(_take, made), TAKING_SECONDS))
-    for pk in _within(ADVANCING_SECONDS, made):
+    started: list[int] = []
+    counts["due"] = sum(_each(_due, partial(_take, started), TAKING_SECONDS))
+    end = time.monotonic() + ADVANCING_SECONDS
+    for pk in _waiting():
+        if time.monotonic() > end:
+            break
         _guarded(_advance, pk)
-    return counts | {"started": len(made)}
+    return counts | {"started": sum(started)}
 
 
 def _each(page: Callable[[], list[Any]], act: Callable[[Any], int], seconds: float) -> Iterator[int]:
     """Do it to page after page, until one is the last, none of it could be done, or the time is over."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    is_last = False
+    while time.monotonic() < end and not is_last:
         rows = page()
         done = sum(_guarded(act, row) for row in rows)
         yield done
-        if len(rows) < PAGE or not done:
-            return
-
-
-def _within(seconds: float, rows: Iterable[UUID]) -> Iterator[UUID]:
-    end = time.monotonic() + seconds
-    for row in rows:
-        if time.monotonic() > end:
-            return
-        yield row
+        is_last = sum(len(row) if isinstance(row, list) else 1 for row in rows) < PAGE or not done
 
 
 def _guarded(act: Callable[[Any], int], row: Any) -> int:
@@ -70,24 +69,39 @@ def _ended() -> list[UUID]:
     return list(started.order_by("created_at").values_list("pk", flat=True)[:PAGE])
 
 
-def _due() -> list[Schedule]:
-    """With the database's clock as `now`."""
+def _due() -> list[list[Any]]:
+    """A page in batches, with the database's clock as `now`."""
     rested = Q(not_before__isnull=True) | Q(not_before__lte=UtcNow())
     rows = Schedule.objects.filter(rested, state=State.CREATED, next_tick__lte=UtcNow()).annotate(now=UtcNow())
-    return list(rows.only("next_tick", "every_seconds", "cron", "timezone").order_by("next_tick")[:PAGE])
+    page = list(rows.only("next_tick", "every_seconds", "cron", "timezone").order_by("next_tick")[:PAGE])
+    return [page[start : start + BATCH] for start in range(0, len(page), BATCH)]
 
 
-def _take(made: list[UUID], row: Any) -> int:
-    """Have this schedule's tick; what cannot be computed any more stops it, or it would be the first of each page for ever."""
+def _take(started: list[int], rows: list[Any]) -> int:
+    """Have the ticks of these; how many they were, whatever became of them."""
+    dues = [due for row in rows if (due := _with_following(row))]
+    started.append(ticks.take(dues))
+    return len(rows)
+
+
+def _with_following(row: Any) -> ticks.Due | None:
+    """What cannot be computed any more stops the schedule, or it would be the first of each page for ever."""
     try:
-        following = schedules.stored(row).after(row.now, row.next_tick)
+        return ticks.Due(row.pk, row.next_tick, schedules.stored(row).after(row.now, row.next_tick))
     except Exception as error:
-        ticks.break_down(row.pk, f"when it is due next cannot be computed: {type(error).__name__}: {error}")
-        raise
-    operation = ticks.take(ticks.Due(row.pk, row.next_tick, following))
-    if operation is not None:
-        made.append(operation.pk)
-    return 1
+        log.exception("a schedule stops", extra={"schedule": str(row.pk)})
+        reason = f"when it is due next cannot be computed: {type(error).__name__}: {error}"
+        one_of_many(lambda: ticks.break_down(row.pk, reason), "it could not be stopped", schedule=str(row.pk))
+    return None
+
+
+def _waiting() -> "QuerySet[Operation, UUID]":
+    """Operations of ticks that nothing open is in front of, the oldest first: those of this pass, and what others left."""
+    needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
+    runner = Operation.objects.filter(running_key=OuterRef("object_key"))
+    rows = Operation.objects.filter(state=OperationState.WAITING, ticks__state=TickState.STARTED)
+    free = rows.exclude(Exists(needs)).exclude(Exists(runner))
+    return free.order_by("created_at").values_list("pk", flat=True)[:MOST_ADVANCED]
 
 
 def _advance(operation: UUID) -> int:

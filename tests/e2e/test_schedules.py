@@ -43,7 +43,7 @@ def make(cloud: Cloud, name: str, **more: Any) -> dict[str, Any]:
 
 def test_ro_4_the_clock_and_a_trigger_take_snapshots_and_so_many_stay(cloud: Cloud, guest: str) -> None:
     arguments = {"all": True, "max_versions": KEPT}
-    row = make(cloud, "minutely", kind="snapshot", cron="* * * * *", arguments=arguments)
+    row = make(cloud, "minutely", kind="snapshot", cron="* * * * *", overlap="queue", arguments=arguments)
     assert 0 < row["next_ticks"][0] - time.time() <= 61
     for count in range(1, KEPT + 1):
         api(cloud, "POST", f"{EVERY}/{row['uuid']}/trigger")

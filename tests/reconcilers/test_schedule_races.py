@@ -110,9 +110,8 @@ def test_ro_5_without_the_condition_slots_are_doubled_or_refused(many, monkeypat
     monkeypatch.setattr(ticks, "_claim", claims_all)
     monkeypatch.setattr(ticks, "_attempt", counts)
     monkeypatch.setattr(schedules, "require_right", lambda row: None)
-    [page] = [reconciler._due()]
-    dues = [ticks.Due(row.pk, row.next_tick, schedules.stored(row).after(row.now, row.next_tick)) for row in page]
-    at_once(lambda _: [ticks.take(due) for due in dues])
+    dues = [reconciler._with_following(row) for batch in reconciler._due() for row in batch]
+    at_once(lambda _: [ticks.take([due]) for due in dues])
     assert refused, "the database had to tell them apart"
     assert slots() == (SCHEDULES, SCHEDULES)
     assert Node.objects.count() == 1
