@@ -192,6 +192,13 @@ def settle(tick: UUID) -> int:
 
 
 @durable
+def give_up(tick: UUID, reason: str) -> int:
+    """Nobody can say what the tick came to: neither success nor failure."""
+    transition(Tick.objects.select_for_update().get(pk=tick), TickState.CANCELLED, reason=reason, finished_at=UtcNow())
+    return 1
+
+
+@durable
 def end_with_instance(schedule: UUID) -> int:
     """A schedule whose instance was deleted goes too (RO-10)."""
     row = _lock(schedule)

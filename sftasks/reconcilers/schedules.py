@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from sftasks import engine, ticks
@@ -34,7 +35,7 @@ SETTLING_SECONDS, TAKING_SECONDS, ADVANCING_SECONDS = 15.0, 45.0, 15.0
 
 def run() -> dict[str, int]:
     counts = {
-        "settled": sum(_each(_ended, ticks.settle, SETTLING_SECONDS)),
+        "settled": sum(_each(_ended, _settle, SETTLING_SECONDS)),
         "withdrawn": sum(_guarded(_withdraw, pk) for pk in _replaced()),
         "deleted": sum(_guarded(ticks.end_with_instance, pk) for pk in _without_instance()),
     }
@@ -67,6 +68,17 @@ def _ended() -> list[UUID]:
     """Ticks that started and whose operation has ended, the oldest first."""
     started = Tick.objects.filter(state=TickState.STARTED).exclude(operation__state__in=OPEN_OPERATION)
     return list(started.order_by("created_at").values_list("pk", flat=True)[:PAGE])
+
+
+def _settle(tick: UUID) -> int:
+    """What cannot be settled is given up, or it would be the first of each page for ever (RO-12)."""
+    try:
+        return ticks.settle(tick)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.exception("a tick could not be settled", extra={"tick": str(tick)})
+        return ticks.give_up(tick, f"internal error: {type(error).__name__}")
 
 
 def _due() -> list[list[Any]]:

@@ -416,6 +416,25 @@ def test_ro_12_one_that_raises_does_not_keep_the_others(guest, monkeypatch):
     assert fresh(broken).next_tick > database_now(), "it is not the first of each page for ever"
 
 
+def test_ro_12_a_tick_that_cannot_be_settled_is_given_up_and_keeps_nobody(guest, monkeypatch):
+    broken, sound = make(guest), make(guest)
+    make_due()
+    guest.run(reconciler.run)
+    guest.settle()
+    genuine = ticks._verdict
+
+    def verdict(operation):
+        if operation.ticks.get().schedule_id == broken.pk:
+            raise KeyError("results")
+        return genuine(operation)
+
+    monkeypatch.setattr(ticks, "_verdict", verdict)
+    guest.run(reconciler.run)
+    assert told(broken) == ["cancelled"]
+    assert broken.ticks.get().reason == "internal error: KeyError"
+    assert told(sound) == ["succeeded"]
+
+
 def test_ro_12_one_whose_time_zone_is_gone_stops_and_says_so(guest):
     broken, sound = make(guest), make(guest)
     Schedule.objects.filter(pk=broken.pk).update(every_seconds=None, cron="0 3 * * *", timezone="Mars/Base")
