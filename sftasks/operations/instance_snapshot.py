@@ -1,5 +1,6 @@
 """Capture disks of an instance, all at one moment, as new versions of its snapshot artifacts. A running guest runs on."""
 
+import uuid
 from collections.abc import Sequence
 
 from sftasks import captures, engine, outcomes
@@ -19,12 +20,14 @@ def ask(
     reason: str = "request",
 ) -> Accepted:
     """`request` in a transaction that is open already."""
-    operation = engine.submit(instances.wish("instance_snapshot", instance, caller))
+    identity = uuid.uuid4()
+    operation = engine.submit(instances.wish("instance_snapshot", instance, caller, snapshot=str(identity)))
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     row.namespace = instance.namespace
-    snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions, reason=reason)
+    snapshot = captures.promise(
+        row, snapshots.disks_to_capture(row, devices), max_versions, uuid=identity, reason=reason
+    )
     engine.aim(operation, captures.targets(snapshot))
-    engine.remember(operation, snapshot=str(snapshot.pk))
     return Accepted(snapshot, operation)
 
 
