@@ -74,4 +74,7 @@ def test_ro_5_two_beats_two_workers_and_a_killer(doubled: Plane, client: Client)
     until(lambda: not plane.open_operations(), 60, "every instance is gone", pause=0.2)
     gone = "SELECT COUNT(*) FROM recurring_operations WHERE state <> 'deleted'"
     until(lambda: plane.sql(gone) == [["0"]], 20, "the schedules have gone with their instances", pause=0.2)
-    assert plane.audit() == []
+    end = time.monotonic() + 40  # copies of snapshots, and their ends, are operations of other duties
+    while (found := plane.audit()) and time.monotonic() < end:
+        time.sleep(1)
+    assert found == [], plane.open_operations()
