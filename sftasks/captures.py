@@ -13,6 +13,7 @@ from sftasks.operation import PlannedStep
 from sftasks.plans import instances
 from sfweb.domain import archives, artifact_refs
 from sfweb.domain.callers import CLUSTER, Caller
+from sfweb.domain.rows import insert
 from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, SnapshotSet
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
@@ -23,13 +24,14 @@ def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None 
 
     Raises Again when another request made one of the artifacts in this moment.
     """
-    made = SnapshotSet.objects.create(
+    made = SnapshotSet(
         namespace_id=instance.namespace_id,
         instance_uuid=instance.pk,
         instance_name=instance.name,
         settings=archives.settings_of(instance),
         **columns,
     )
+    insert([made])
     for disk in disks:
         artifact = artifact_refs.artifact_of(
             instance.namespace,
@@ -37,10 +39,11 @@ def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None 
             f"sf://instance/{instance.pk}/{disk.device}",
             name=f"{instance.pk}/{disk.device}",
         )
-        if max_versions is not None:
+        if max_versions not in (None, artifact.max_versions):
             Artifact.objects.filter(pk=artifact.pk).update(max_versions=max_versions)
-        blob = artifact_refs.add_version(artifact)
-        ArtifactVersion.objects.filter(artifact=artifact, blob=blob).update(snapshot_set=made, device=disk.device)
+        blob = Blob()
+        insert([blob])
+        artifact_refs.attach_version(artifact, blob, snapshot_set=made, device=disk.device)
     return made
 
 

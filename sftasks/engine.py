@@ -33,6 +33,8 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
+BACKGROUND = 30
+"""The priority of what a user's clock asks for; a higher number waits longer."""
 
 
 def submit(wish: Wish) -> Operation:
@@ -80,7 +82,7 @@ def _operation(kind: Kind, wish: Wish, queued_key: str | None) -> Operation:
         params=dict(wish.params),
         requested_by=str(wish.caller),
         request_id=wish.caller.request_id,
-        priority=kind.priority,
+        priority=max(kind.priority, BACKGROUND) if wish.caller.in_background else kind.priority,
         observational=kind.observational,
         retry_of=wish.retry_of,
     )

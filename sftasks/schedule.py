@@ -43,6 +43,7 @@ RECONCILERS: Mapping[str, float] = {
     "node_resources": 60,
     "queue_lengths": 60,
     "notices": 10,
+    "schedules": 5,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""
 

@@ -217,6 +217,7 @@ NAMESPACE_MAX_NETWORKS = int(os.environ.get("NAMESPACE_MAX_NETWORKS", "100"))
 NAMESPACE_MAX_DISK_GIB = int(os.environ.get("NAMESPACE_MAX_DISK_GIB", "20000"))
 NAMESPACE_MAX_WAITING = int(os.environ.get("NAMESPACE_MAX_WAITING", "200"))
 NAMESPACE_MAX_UPLOADS = int(os.environ.get("NAMESPACE_MAX_UPLOADS", "20"))
+NAMESPACE_MAX_SCHEDULES = int(os.environ.get("NAMESPACE_MAX_SCHEDULES", "500"))
 """Ceilings of a namespace for which `system` has set no other (SE-12)."""
 UPLOAD_MAX_BYTES = int(os.environ.get("UPLOAD_MAX_GIB", "512")) * 2**30
 UPLOAD_EXPIRY_SECONDS = float(os.environ.get("UPLOAD_EXPIRY_SECONDS", "86400")) * TIME_SCALE

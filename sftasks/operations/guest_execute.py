@@ -15,15 +15,20 @@ from sfweb.models import AgentOperation, Blob, Instance, Operation
 INTERRUPTED = "the node's agent was interrupted: the command may have run"
 
 
-@durable
-def request(caller: Caller, instance: Instance, command_line: str, seconds: int | None) -> Accepted:
-    """Raises NotReady or Invalid when no agent answers in the guest. `seconds` until the deadline, None for none."""
+def ask(caller: Caller, instance: Instance, command_line: str, seconds: int | None) -> Accepted:
+    """`request` in a transaction that is open already."""
     identity = uuid.uuid4()
     operation = engine.submit(guests.wish("guest_execute", identity, instance, caller))
     locked = Instance.objects.select_for_update().get(pk=instance.pk)
     agent_operations.require_agent(locked)
     commands = [{"command": "execute", "commandline": command_line}]
     return Accepted(agent_operations.queue(locked, commands, seconds, uuid=identity, operation=operation), operation)
+
+
+@durable
+def request(caller: Caller, instance: Instance, command_line: str, seconds: int | None) -> Accepted:
+    """Raises NotReady or Invalid when no agent answers in the guest. `seconds` until the deadline, None for none."""
+    return ask(caller, instance, command_line, seconds)
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

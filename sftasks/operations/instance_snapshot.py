@@ -1,5 +1,6 @@
 """Capture disks of an instance, all at one moment, as new versions of its snapshot artifacts. A running guest runs on."""
 
+import uuid
 from collections.abc import Sequence
 
 from sftasks import captures, engine, outcomes
@@ -11,17 +12,31 @@ from sfweb.domain.transactions import durable
 from sfweb.models import Instance, Operation, SnapshotSet
 
 
+def ask(
+    caller: Caller,
+    instance: Instance,
+    devices: Sequence[str] | None = None,
+    max_versions: int | None = None,
+    reason: str = "request",
+) -> Accepted:
+    """`request` in a transaction that is open already."""
+    identity = uuid.uuid4()
+    operation = engine.submit(instances.wish("instance_snapshot", instance, caller, snapshot=str(identity)))
+    row = Instance.objects.select_for_update().get(pk=instance.pk)
+    row.namespace = instance.namespace
+    snapshot = captures.promise(
+        row, snapshots.disks_to_capture(row, devices), max_versions, uuid=identity, reason=reason
+    )
+    engine.aim(operation, captures.targets(snapshot))
+    return Accepted(snapshot, operation)
+
+
 @durable
 def request(
     caller: Caller, instance: Instance, devices: Sequence[str] | None = None, max_versions: int | None = None
 ) -> Accepted:
     """`devices` null: all disks. Raises NotReady until the instance is created, NotFound for a device that it has not."""
-    operation = engine.submit(instances.wish("instance_snapshot", instance, caller))
-    row = Instance.objects.select_for_update().get(pk=instance.pk)
-    snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions)
-    engine.aim(operation, captures.targets(snapshot))
-    engine.remember(operation, snapshot=str(snapshot.pk))
-    return Accepted(snapshot, operation)
+    return ask(caller, instance, devices, max_versions)
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

@@ -30,12 +30,14 @@ from sfweb.models import (
     NodeObject,
     Operation,
     PlacementReservation,
+    Schedule,
     SnapshotSet,
     Step,
+    Tick,
     Wanted,
 )
 from sfweb.models.fields import FromNow
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, State, TickState
 
 PAGE = 200
 IDEMPOTENCY_SECONDS = 86400
@@ -52,6 +54,8 @@ def run() -> dict[str, int]:
         "snapshots": _snapshots(),
         "artifacts": sum(_guarded("artifact", _artifact, pk) for pk in _long_gone(Artifact, None)),
         "blobs": sum(_guarded("blob", _blob, pk) for pk in _unused_blobs()),
+        "schedules": _schedules(),
+        "ticks": _ticks(),
         "keys": _keys(),
         "namespaces": sum(_guarded("namespace", _namespace, pk) for pk in _namespaces()),
         "console_tickets": consoles.reap(),
@@ -116,6 +120,23 @@ def _snapshots() -> int:
     return SnapshotSet.objects.filter(pk__in=keys).delete()[0]
 
 
+def _schedules() -> int:
+    """Their ticks go with them."""
+    old = Schedule.objects.filter(state=State.DELETED, deleted_at__lt=FromNow(-settings.CLEANER_DELAY_SECONDS))
+    keys = list(old.values_list("pk", flat=True)[:PAGE])
+    if not event_retention.forget("schedule", keys, EVENT_PAGES):
+        return 0
+    Schedule.objects.filter(pk__in=keys).delete()
+    return len(keys)
+
+
+def _ticks() -> int:
+    """The history of living schedules is as long as that of operations."""
+    old = Tick.objects.filter(created_at__lt=FromNow(-settings.OPERATION_KEEP_SECONDS))
+    keys = list(old.exclude(state=TickState.STARTED).order_by("created_at").values_list("pk", flat=True)[:PAGE])
+    return Tick.objects.filter(pk__in=keys).delete()[0]
+
+
 def _keys() -> int:
     old = Key.objects.filter(state=State.DELETED, deleted_at__lt=FromNow(-settings.CLEANER_DELAY_SECONDS))
     return old.filter(pk__in=list(old.values_list("pk", flat=True)[:PAGE])).delete()[0]
@@ -124,7 +145,16 @@ def _keys() -> int:
 def _namespaces() -> "QuerySet[Namespace, UUID]":
     """Long deleted ones that no row speaks of any more: only then may somebody else have the name."""
     old = Namespace.objects.filter(state=State.DELETED, deleted_at__lt=FromNow(-settings.CLEANER_DELAY_SECONDS))
-    rows = ("instances", "networks", "artifacts", "uploads", "operations", "agent_operations", "snapshot_sets")
+    rows = (
+        "instances",
+        "networks",
+        "artifacts",
+        "uploads",
+        "operations",
+        "agent_operations",
+        "snapshot_sets",
+        "schedules",
+    )
     return old.filter(**{f"{name}__isnull": True for name in rows}).values_list("pk", flat=True)[:PAGE]
 
 

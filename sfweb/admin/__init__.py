@@ -47,6 +47,8 @@ PAGES = {
     models.Duty: cluster.DutyPage,
     models.BootstrapOperation: cluster.BootstrapPage,
     models.SchemaVersion: cluster.SchemaPage,
+    models.Schedule: operations.SchedulePage,
+    models.Tick: operations.TickPage,
     models.Operation: operations.OperationPage,
     models.Step: operations.StepPage,
     models.OperationDependency: operations.DependencyPage,

@@ -8,7 +8,8 @@ from django.utils.safestring import SafeString
 
 from sftasks import engine
 from sfweb.admin.pages import ReadOnlyPage, for_each
-from sfweb.models import Step
+from sfweb.domain import schedules
+from sfweb.models import Schedule, Step
 
 
 class StepInline(admin.TabularInline):
@@ -67,6 +68,49 @@ class StepPage(ReadOnlyPage):
         if not settings.FLOWER_URL or not row.token:
             return ""
         return format_html('<a href="{}/task/{}">flower</a>', settings.FLOWER_URL.rstrip("/"), row.token)
+
+
+class SchedulePage(ReadOnlyPage):
+    """What is run in guests is their owners' alone."""
+
+    list_display = (
+        "name",
+        "namespace",
+        "instance",
+        "kind",
+        "recurs",
+        "state",
+        "next_tick",
+        "last_tick",
+        "last_state",
+        "consecutive_failures",
+    )
+    list_filter = ("state", "kind", "last_state", "overlap")
+    search_fields = ("uuid", "name", "namespace__name", "instance__name", "instance__uuid")
+    list_select_related = ("namespace", "instance")
+    ordering = ("next_tick",)
+    secret_fields = ("arguments",)
+    actions = ("pause_schedules", "resume_schedules")
+
+    @admin.display(description="recurs")
+    def recurs(self, row: Schedule) -> str:
+        return f"{row.cron} {row.timezone}" if row.cron else f"every {row.every_seconds} s"
+
+    @admin.action(description="Pause the chosen schedules", permissions=["act"])
+    def pause_schedules(self, request: HttpRequest, rows: object) -> None:
+        for_each(self, request, rows, schedules.pause)
+
+    @admin.action(description="Resume the chosen schedules; what was due meanwhile is left out", permissions=["act"])
+    def resume_schedules(self, request: HttpRequest, rows: object) -> None:
+        for_each(self, request, rows, schedules.resume)
+
+
+class TickPage(ReadOnlyPage):
+    list_display = ("schedule", "due", "state", "reason", "operation", "created_at", "finished_at")
+    list_filter = ("state",)
+    search_fields = ("uuid", "schedule__name", "schedule__uuid", "operation__uuid")
+    list_select_related = ("schedule", "operation")
+    ordering = ("-created_at",)
 
 
 class DependencyPage(ReadOnlyPage):

@@ -43,10 +43,20 @@ def accepts(shape: Shape, *refusals: int) -> Answer:
 INSTANCE, NETWORK, ARTIFACT, BLOB = ref("Instance"), ref("Network"), ref("Artifact"), ref("Blob")
 NAMESPACE, NODE, OPERATION, CLUSTER = ref("Namespace"), ref("Node"), ref("Operation"), ref("ClusterOperation")
 INST, NETW, ART = "/instances/{ref}", "/networks/{ref}", "/artifacts/{ref}"
+SCHEDULE, RECURRING = ref("RecurringOperation"), "/recurring_operations/{ref}"
 NS, OPER = "/auth/namespaces/{namespace}", "/operations/{ref}"
 POWER = ("rebootsoft", "reboothard", "poweroff", "poweron", "pause", "unpause")
 PLURALS = ("artifacts", "blobs", "interfaces", "instances", "networks", "nodes", "auth/namespaces")
-WITH_EVENTS = ("artifacts", "blobs", "instances", "networks", "nodes", "auth/namespaces", "operations")
+WITH_EVENTS = (
+    "artifacts",
+    "blobs",
+    "instances",
+    "networks",
+    "nodes",
+    "auth/namespaces",
+    "operations",
+    "recurring_operations",
+)
 
 
 def _alike() -> Iterator[tuple[tuple[str, str], Answer]]:
@@ -176,6 +186,15 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     (OPER, "delete"): Answer(OPERATION, 202, (409,)),
     (f"{OPER}/why", "get"): shows(ref("Why")),
     (f"{OPER}/cancel", "post"): Answer(OPERATION, 202, (409,)),
+    ("/recurring_operations", "get"): shows(many(SCHEDULE), 404),
+    ("/recurring_operations", "post"): shows(SCHEDULE, 404, 507),
+    (RECURRING, "get"): shows(SCHEDULE),
+    (RECURRING, "patch"): shows(SCHEDULE),
+    (RECURRING, "delete"): shows(NULL),
+    (f"{RECURRING}/pause", "post"): shows(SCHEDULE),
+    (f"{RECURRING}/resume", "post"): shows(SCHEDULE),
+    (f"{RECURRING}/trigger", "post"): accepts(ref("Tick"), 406, 507),
+    (f"{RECURRING}/ticks", "get"): shows(many(ref("Tick"))),
     ("/clusteroperations", "get"): shows(many(CLUSTER), 404),
     ("/clusteroperations/{ref}/chain", "get"): shows(many(CLUSTER)),
     ("/clusteroperations/{op_type}/{ref}", "get"): shows(CLUSTER),

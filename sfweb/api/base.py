@@ -118,11 +118,13 @@ def takes(
     creates: bool = False,
     shown: Callable[[UUID], Any] | None = None,
     again: Callable[[Request, Sequence[UUID]], Response] | None = None,
+    answered: "Callable[[Request, Operation, Any], Response] | None" = None,
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
     """Check the request against `input_class`. With `creates` a repeat with the same Idempotency-Key is answered alike.
 
-    shown  renders the created object, for a repeat whose first answer was lost
-    again  answers such a repeat where several objects are created
+    shown     renders the created object, for a repeat whose first answer was lost
+    answered  makes an answer of that, as the verb does; `started` if not said
+    again     answers such a repeat where several objects are created
     """
 
     def decorate(method: Callable[..., Response]) -> Callable[..., Response]:
@@ -140,7 +142,7 @@ def takes(
                 if again is not None:
                     return again(request, made)
                 assert shown is not None
-                return started(request, Operation.objects.get(pk=operation), shown(made[0]))
+                return (answered or started)(request, Operation.objects.get(pk=operation), shown(made[0]))
 
             return once(request, given, answer, repeated if shown or again else None) if creates else answer()
 

@@ -10,6 +10,7 @@ from rest_framework.serializers import UUIDField
 from sfweb.api.base import MAX_NUMBER, Input, Number, Text, takes
 from sfweb.api.lists import keyset_page
 from sfweb.api.metadata import OWNERS, MetadataView, Owner
+from sfweb.domain import schedules
 from sfweb.domain.event_pages import MAX_PAGE, events_of
 from sfweb.domain.lookup import find_operation
 from sfweb.models import Event
@@ -45,7 +46,10 @@ def event_view(event: Event) -> dict[str, Any]:
 
 EVENT_OWNERS = {
     plural: OWNERS[plural] for plural in ("artifacts", "blobs", "instances", "networks", "nodes", "auth/namespaces")
-} | {"operations": Owner("operation", find_operation, find_operation)}
+} | {
+    "operations": Owner("operation", find_operation, find_operation),
+    "recurring_operations": Owner("schedule", schedules.find, schedules.find),
+}
 
 
 class Events(MetadataView):

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django_filters import CharFilter, ChoiceFilter, FilterSet, NumberFilter, OrderingFilter
 
-from sfweb.models import AddressKind, ArtifactKind
+from sfweb.models import AddressKind, ArtifactKind, ScheduleKind
 from sfweb.models.state import TRANSITIONS, State
 
 
@@ -92,6 +92,14 @@ class SnapshotFilter(Created):
     state = states("SnapshotSet")
     namespace = CharFilter(field_name="namespace__name")
     order = OrderingFilter(fields={"created_at": "created", "instance_name": "instance_name"})
+
+
+class ScheduleFilter(Created):
+    name = CharFilter()
+    state = states("Schedule")
+    namespace = CharFilter(field_name="namespace__name")
+    kind = ChoiceFilter(choices=ScheduleKind.choices)
+    order = OrderingFilter(fields={"created_at": "created", "name": "name", "next_tick": "next_tick"})
 
 
 class AddressFilter(FilterSet):

@@ -61,7 +61,7 @@ class InstanceInterfaces(ApiView):
 class InstanceDisks(ApiView):
     """Ours: a data disk comes, also while the guest runs."""
 
-    @takes(DiskInput, creates=True, shown=shown_disk)
+    @takes(DiskInput, creates=True, shown=shown_disk, answered=accepted)
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         instance = find_instance(self.caller, ref)
         made = disk_attach.request(self.caller, instance, new_disk(wanted, settings.FETCH_ALLOW))

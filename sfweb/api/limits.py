@@ -19,6 +19,7 @@ class LimitsInput(Input):
     disk_gb = Number(max_value=MOST)
     uploads = Number(max_value=MOST)
     waiting_operations = Number(max_value=MOST)
+    schedules = Number(max_value=MOST)
 
 
 class Limits(ApiView):

@@ -42,6 +42,7 @@ TARGET_TYPES = (
     "upload",
     "agentoperation",
     "snapshot",
+    "schedule",
 )
 MAX_CHAIN = 1000
 

@@ -39,10 +39,11 @@ FAMILY_OF_MODULE = {
     "sfweb.api.networks": "network",
     "sfweb.api.nodes": "node",
     "sfweb.api.operations": "clusteroperation",
+    "sfweb.api.schedules": "recurringoperation",
     "sfweb.api.snapshots": "instance",
     "sfweb.api.uploads": "upload",
 }
-FAMILY_OF_OBJECT = {"namespace": "auth", "operation": "clusteroperation"}
+FAMILY_OF_OBJECT = {"namespace": "auth", "operation": "clusteroperation", "schedule": "recurringoperation"}
 """Where the family is not called like the kind of object."""
 WITHOUT_SCOPE = frozenset({"drf_spectacular.views"})
 """The description of the interface: it tells nothing of any namespace, so every key may read it."""
@@ -84,6 +85,12 @@ def require_system(caller: Caller) -> None:
     if not caller.is_system:
         raise Forbidden("this is for keys of the system namespace", code="system_only")
     require_admin(caller)
+
+
+def require(caller: Caller, *needed: str) -> None:
+    """What the request needs beside the scope of its address."""
+    if caller.scopes is not None:
+        _require(caller, needed)
 
 
 def _require(caller: Caller, needed: tuple[str, ...]) -> None:

@@ -47,7 +47,8 @@ class Member:
 
 def settings_of(instance: Instance) -> dict[str, Any]:
     """What a request for an instance like this one would say; disks without their content."""
-    cards = Interface.objects.filter(instance=instance, state=State.CREATED).select_related("network").order_by("order")
+    cards = Interface.objects.filter(instance=instance, state=State.CREATED).order_by("order")
+    disks = Disk.objects.filter(instance=instance, kind="disk").order_by("position")
     metadata = Metadata.objects.filter(object_type="instance", object_uuid=instance.pk)
     return {
         "name": instance.name,
@@ -61,10 +62,12 @@ def settings_of(instance: Instance) -> dict[str, Any]:
         "side_channels": instance.side_channels,
         "uefi": instance.uefi,
         "secure_boot": instance.secure_boot,
-        "network": [{"network_uuid": card.network.name, "model": card.model} for card in cards],
+        "network": [
+            {"network_uuid": network, "model": model} for network, model in cards.values_list("network__name", "model")
+        ],
         "disk": [
-            {"device": disk.device, "bus": disk.bus, "size": disk.size_gb}
-            for disk in Disk.objects.filter(instance=instance, kind="disk").order_by("position")
+            {"device": device, "bus": bus, "size": size}
+            for device, bus, size in disks.values_list("device", "bus", "size_gb")
         ],
     }
 

@@ -4,16 +4,17 @@ import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from sfweb.domain import catalogue
 from sfweb.domain.callers import Caller
 from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import MOST_MATCHES, as_uuid, may_read_blob, shown_to, visible_artifacts
-from sfweb.domain.transactions import Again, is_duplicate
+from sfweb.domain.rows import insert, insert_unless_taken
+from sfweb.domain.transactions import Again
 from sfweb.errors import Conflict, Invalid, NotFound
 from sfweb.models import (
     AgentOperation,
@@ -146,26 +147,23 @@ def artifact_of(namespace: Namespace, kind: str, source_url: str, *, name: str, 
     row = Artifact.objects.select_for_update().filter(active_key=key).first()
     if row is not None:
         return row
-    try:
-        with transaction.atomic():
-            return Artifact.objects.create(
-                namespace=namespace, kind=kind, name=name, source_url=source_url, active_key=key, shared=shared
-            )
-    except IntegrityError as error:
-        if is_duplicate(error):
-            raise Again from error
-        raise
+    row = Artifact(namespace=namespace, kind=kind, name=name, source_url=source_url, active_key=key, shared=shared)
+    if not insert_unless_taken(row):
+        raise Again
+    return row
 
 
-def add_version(artifact: Artifact, **columns: object) -> Blob:
+def add_version(artifact: Artifact, **columns: Any) -> Blob:
     """A new version with a blob that is still to arrive."""
-    return attach_version(artifact, Blob.objects.create(**columns))
+    blob = Blob(**columns)
+    insert([blob])
+    return attach_version(artifact, blob)
 
 
-def attach_version(artifact: Artifact, blob: Blob) -> Blob:
+def attach_version(artifact: Artifact, blob: Blob, **columns: Any) -> Blob:
     """Append `blob` as the newest version. The artifact's row must be locked."""
     last = artifact.versions.order_by("-index").values_list("index", flat=True).first() or 0
-    ArtifactVersion.objects.create(artifact=artifact, index=last + 1, blob=blob)
+    insert([ArtifactVersion(artifact=artifact, index=last + 1, blob=blob, **columns)])
     return blob
 
 

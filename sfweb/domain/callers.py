@@ -12,6 +12,7 @@ class Caller:
     """An authenticated caller. `scopes` null means all that the namespace may do; `request_id` goes into every event.
 
     nonce  of the key that was proven: what outlives the request remembers it, and ends when the key gets another
+    in_background  asks because a clock says so: what people wait for goes first
     """
 
     namespace: str
@@ -20,6 +21,7 @@ class Caller:
     scopes: tuple[str, ...] | None = None
     request_id: str = ""
     nonce: str = field(default="", repr=False)
+    in_background: bool = False
 
     @property
     def is_system(self) -> bool:

@@ -16,7 +16,7 @@ from django.db.models import Sum
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
 from sfweb.errors import LimitReached, NotFound
-from sfweb.models import Instance, Namespace, Network, Operation, PlacementReservation, Upload
+from sfweb.models import Instance, Namespace, Network, Operation, PlacementReservation, Schedule, Upload
 from sfweb.models.namespace import SYSTEM
 from sfweb.models.state import LIVE_RESERVATION, OperationState, State
 
@@ -26,6 +26,7 @@ SETTINGS = {
     "disk_gb": "NAMESPACE_MAX_DISK_GIB",
     "uploads": "NAMESPACE_MAX_UPLOADS",
     "waiting_operations": "NAMESPACE_MAX_WAITING",
+    "schedules": "NAMESPACE_MAX_SCHEDULES",
 }
 """Each ceiling and the setting with its default. `disk_gb`: what the disks of instances take on nodes, GiB."""
 MOST = 10**6
@@ -51,6 +52,10 @@ def _uploads(namespace: UUID) -> int:
     return Upload.objects.filter(namespace=namespace, state=State.CREATED).count()
 
 
+def _schedules(namespace: UUID) -> int:
+    return Schedule.objects.filter(namespace=namespace).exclude(state=State.DELETED).count()
+
+
 def _waiting(namespace: UUID) -> int:
     return Operation.objects.filter(namespace=namespace, state=OperationState.WAITING).count()
 
@@ -61,6 +66,7 @@ COUNTS: Mapping[str, Callable[[UUID], int]] = {
     "disk_gb": _disk_gb,
     "uploads": _uploads,
     "waiting_operations": _waiting,
+    "schedules": _schedules,
 }
 
 

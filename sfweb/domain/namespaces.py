@@ -2,7 +2,7 @@
 
 from django.db import IntegrityError, transaction
 
-from sfweb.domain import claims, events
+from sfweb.domain import claims, events, schedules
 from sfweb.domain.callers import Caller
 from sfweb.domain.keys import put_key
 from sfweb.domain.names import check_hostname
@@ -42,6 +42,7 @@ def delete_namespace(caller: Caller, namespace: Namespace) -> None:
                 raise Invalid(f"you cannot delete a namespace with {model.__name__.lower()}s", code="namespace_in_use")
         transition(namespace, State.DELETED, deleted_at=UtcNow())
         claims.end_of_namespace(namespace.pk)
+        schedules.end_all_of(caller, namespace)
         Key.objects.filter(namespace=namespace).delete()
         Trust.objects.filter(namespace=namespace).delete()
         _tell(caller, namespace, "namespace deleted")

@@ -20,6 +20,7 @@ FAMILIES = (
     "label",
     "network",
     "node",
+    "recurringoperation",
     "upload",
 )
 VERBS = ("read", "write", "delete")

@@ -23,6 +23,7 @@ from sfweb.models.network import (
 from sfweb.models.node import Node, NodeCapacity, NodeCredential, NodeObject, Wanted
 from sfweb.models.notice import ChannelKind, Delivery, Notice, NoticeChannel
 from sfweb.models.operation import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+from sfweb.models.recurring import Overlap, Schedule, ScheduleKind, Tick
 from sfweb.models.snapshot import SnapshotSet
 
 __all__ = [
@@ -67,13 +68,17 @@ __all__ = [
     "Operation",
     "OperationDependency",
     "OperationTarget",
+    "Overlap",
     "Permission",
     "PlacementReservation",
     "PoolAllocation",
+    "Schedule",
+    "ScheduleKind",
     "SchemaVersion",
     "Screenshot",
     "SnapshotSet",
     "Step",
+    "Tick",
     "Trust",
     "Upload",
     "Wanted",

@@ -15,7 +15,7 @@ class SnapshotSet(models.Model):
     The set outlives its instance, so the instance is named and not referred to.
 
     quiesced  the guest was off, or its file systems stood still; null until that is known
-    reason    who wanted it: a user, or a revert that kept what was
+    reason    who wanted it: a user, a schedule, or a revert that kept what was
     settings  what a request for an instance like it would say
     """
 

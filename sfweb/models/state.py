@@ -21,6 +21,7 @@ class State(enum.StrEnum):
     CREATING = "creating"
     CREATED = "created"
     MISSING = "missing"
+    PAUSED = "paused"
     DELETE_WAIT = "delete-wait"
     DELETED = "deleted"
     ERROR = "error"
@@ -51,6 +52,14 @@ class StepState(enum.StrEnum):
     FAILED = "failed"
     OBSOLETE = "obsolete"
     UNDONE = "undone"
+
+
+class TickState(enum.StrEnum):
+    STARTED = "started"
+    SKIPPED = "skipped"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class ReservationState(enum.StrEnum):
@@ -99,6 +108,12 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         State.CREATED: {State.DELETED},
         State.ERROR: {State.DELETED},
     },
+    "Schedule": {
+        State.CREATED: {State.PAUSED, State.ERROR, State.DELETED},
+        State.PAUSED: {State.CREATED, State.DELETED},
+        State.ERROR: {State.CREATED, State.PAUSED, State.DELETED},
+    },
+    "Tick": {TickState.STARTED: {TickState.SUCCEEDED, TickState.FAILED, TickState.CANCELLED}},
     "Upload": {State.CREATED: {State.DELETED}},
     "Namespace": {State.CREATED: {State.DELETED}},
     "Key": {State.CREATED: {State.DELETED}},

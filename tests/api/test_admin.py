@@ -23,8 +23,10 @@ from tests.api.test_query_counts import (
     grow_networks,
     grow_nodes,
     grow_operations,
+    grow_schedules,
+    grow_ticks,
 )
-from tests.api.world import DIGEST, World
+from tests.api.world import DIGEST, World, make_schedule
 
 PAGES = sorted((model._meta.app_label, model._meta.model_name) for model in admin.site._registry)
 
@@ -74,6 +76,8 @@ def test_every_table_of_ours_has_a_page_but_credentials_and_tickets():
         ("sfweb/bloblocation", grow_artifacts),
         ("sfweb/node", grow_nodes),
         ("sfweb/nodecapacity", grow_nodes),
+        ("sfweb/schedule", grow_schedules),
+        ("sfweb/tick", grow_ticks),
         ("sfweb/operation", grow_operations),
         ("sfweb/step", grow_operations),
         ("sfweb/operationtarget", grow_operations),
@@ -106,7 +110,9 @@ def test_se_16_no_page_shows_a_secret(staff: Client, world: World):
     IdempotencyKey.objects.create(
         namespace=world.owner, key="i", path="/x", body_digest="d", status=200, answer={"a": "secret answer"}
     )
+    command = make_schedule(world.instance, kind="execute", arguments={"command_line": "login secret"})
     for path, hidden in (
+        (f"schedule/{command.pk}", ("login secret",)),
         (f"instance/{world.instance.pk}", ("c2VjcmV0", "ssh-rsa")),
         (f"key/{Key.objects.get(namespace=world.owner).pk}", (DIGEST, "nonce of owner")),
         (f"idempotencykey/{IdempotencyKey.objects.get().pk}", ("secret answer",)),
@@ -147,6 +153,16 @@ def test_cordoning_is_told_to_the_node(staff: Client, world: World):
     act(staff, "node", "uncordon_nodes", world.node)
     world.node.refresh_from_db()
     assert not world.node.cordoned
+
+
+def test_ro_3_operators_pause_and_resume_schedules(staff: Client, world: World):
+    page = staff.get("/admin/sfweb/schedule/").content.decode()
+    assert "nightly" in page and "0 3 * * * UTC" in page
+    for action, state in (("pause_schedules", "paused"), ("resume_schedules", "created")):
+        assert "1 requested" in act(staff, "schedule", action, world.schedule)
+        world.schedule.refresh_from_db()
+        assert world.schedule.state == state
+    assert Event.objects.filter(message="recurring operation resumed by system/k").exists()
 
 
 def test_deleting_networks_is_an_operation(staff: Client, world: World):

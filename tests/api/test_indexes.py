@@ -45,6 +45,10 @@ def crowd(world: World) -> World:
     many("artifacts", OTHERS, {**named, "source_url": "CONCAT('http://e.com/', seq)", "kind": "'image'"}, "artifacts")
     many("blobs", OTHERS, {**same, "state": state, "sha512": "SHA2(seq, 512)"}, "blobs")
     many("snapshot_sets", OTHERS, {**same, "namespace_id": whose, "state": state, "instance_uuid": UNIQUE}, "snapshots")
+    recurs = {"kind": "'snapshot'", "instance_id": f"'{world.instance.pk}'", "cron": "'0 3 * * *'", "next_tick": SPREAD}
+    many("recurring_operations", OTHERS, {**named, **recurs}, "schedules")
+    ticked = {"schedule_id": f"'{world.schedule.pk}'", "due": SPREAD, "state": "'succeeded'"}
+    many("recurring_operation_ticks", OTHERS, {**same, **ticked}, "ticks")
     on = f"'{world.instance.pk}'"
     ended = "IF(seq % 500 = 0, 'waiting', 'succeeded')"
     many(
@@ -105,6 +109,9 @@ def requests(world: World) -> Iterator[tuple[str, str]]:
             yield who, f"/{plural}?state=error&{page}"
             yield who, f"/{plural}?all=true&{page}"
             yield who, f"/{plural}/x77"
+        yield who, f"/recurring_operations?{page}"
+        yield who, f"/recurring_operations?state=error&{page}"
+        yield who, f"/recurring_operations/{world.schedule.pk}/ticks?{page}"
         yield who, "/artifacts/x77"
         yield who, "/artifacts?name=x77"
         yield who, f"/instances?namespace=owner&{page}"
@@ -182,7 +189,7 @@ def test_every_list_lookup_and_page_reads_what_it_shows(crowd: World):
 
 def test_what_chooses_a_page_joins_nothing(world: World):
     """Where one namespace has all rows, MariaDB would begin at that namespace and sort everything for each page."""
-    for plural in ("instances", "networks", "artifacts", "blobs", "snapshots", "nodes"):
+    for plural in ("instances", "networks", "artifacts", "blobs", "snapshots", "nodes", "recurring_operations"):
         with CaptureQueriesContext(connection) as asked:
             assert world.person("system").get(f"/{plural}?limit=5").status_code == 200
         choosing = [query["sql"] for query in asked.captured_queries if " AS `pk` FROM " in query["sql"]]

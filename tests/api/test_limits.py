@@ -12,7 +12,7 @@ LIMITS = "/auth/namespaces/owner/limits"
 
 def test_se_12_the_owner_sees_each_ceiling_and_what_is_used_of_it(owner: Person, settings: Any):
     told = owner.get(LIMITS).json()
-    assert set(told) == {"instances", "networks", "disk_gb", "uploads", "waiting_operations"}
+    assert set(told) == {"instances", "networks", "disk_gb", "uploads", "waiting_operations", "schedules"}
     assert told["uploads"] == {"limit": 20, "used": 1, "is_default": True}
     assert told["waiting_operations"] == {"limit": 200, "used": 1, "is_default": True}
     assert told["instances"]["limit"] == settings.NAMESPACE_MAX_INSTANCES

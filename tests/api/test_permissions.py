@@ -47,6 +47,7 @@ INST, NETW, ART, BLOB, OPER = (
     "operations/<str:ref>",
 )
 NS = "auth/namespaces/<str:namespace>"
+RECUR = "recurring_operations/<str:ref>"
 MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("auth", "post"): ("public", {"namespace": "owner", "key": "wrong"}),
     ("auth/namespaces", "get"): ("anyone", None),
@@ -168,6 +169,18 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     (OPER, "delete"): ("owner", None),
     (f"{OPER}/why", "get"): ("owner", None),
     (f"{OPER}/cancel", "post"): ("owner", None),
+    ("recurring_operations", "get"): ("anyone", None),
+    ("recurring_operations", "post"): (
+        "owner",
+        {"name": "n", "instance": "INSTANCE", "kind": "snapshot", "every_seconds": 60},
+    ),
+    (RECUR, "get"): ("owner", None),
+    (RECUR, "patch"): ("owner", {"every_seconds": 60}),
+    (RECUR, "delete"): ("owner", None),
+    (f"{RECUR}/pause", "post"): ("owner", None),
+    (f"{RECUR}/resume", "post"): ("owner", None),
+    (f"{RECUR}/trigger", "post"): ("owner", None),
+    (f"{RECUR}/ticks", "get"): ("owner", None),
     ("clusteroperations", "get"): ("anyone", {"target_object_type": "instance", "target_uuid": "INSTANCE"}),
     ("clusteroperations/<str:ref>/chain", "get"): ("owner", None),
     ("clusteroperations/<str:op_type>/<str:ref>", "get"): ("owner", None),
@@ -191,6 +204,7 @@ for plural, who in {
     if plural != "interfaces":
         MATRIX[f"{plural}/<str:ref>/events", "get"] = (who, None)
 MATRIX[f"{OPER}/events", "get"] = ("owner", None)
+MATRIX[f"{RECUR}/events", "get"] = ("owner", None)
 for plural, who in {"instances": "owner", "networks": "owner", "artifacts": "trusted"}.items():
     for word in ("clusteroperations", "operations"):
         MATRIX[f"{plural}/<str:ref>/{word}", "get"] = (who, None)
@@ -226,6 +240,7 @@ ANSWERS: dict[tuple[str, str], int] = {
     (OPER, "delete"): 202,
     ("clusteroperations/<str:op_type>/<str:ref>", "delete"): 202,
     (f"{OPER}/cancel", "post"): 202,
+    (f"{RECUR}/trigger", "post"): 202,
     ("screens/<str:ticket>", "get"): 401,  # there is no such ticket
 }
 """The status for those who may come in, where it is not 200."""
@@ -249,6 +264,7 @@ SCOPES = {
     "operations": "clusteroperation",
     "clusteroperations": "clusteroperation",
     "agentoperations": "agentoperation",
+    "recurring_operations": "recurringoperation",
 }
 """The family of scopes by the first word of an address."""
 OTHER_SCOPES: dict[tuple[str, str], tuple[str, ...]] = {
@@ -257,6 +273,8 @@ OTHER_SCOPES: dict[tuple[str, str], tuple[str, ...]] = {
     (f"{INST}/vdiconsoleproxy", "get"): ("instance.console",),
     (f"{INST}/agentoperations", "get"): ("agentoperation.read",),
     (f"{NS}/clean", "post"): ("instance.delete", "network.delete", "artifact.delete"),
+    ("recurring_operations", "post"): ("recurringoperation.write", "instance.write"),
+    (RECUR, "patch"): ("recurringoperation.write", "instance.write"),
     (f"{NS}/trust", "post"): ("auth.trust",),
     (f"{NS}/trust/<str:external_namespace>", "delete"): ("auth.trust",),
 }
@@ -303,6 +321,7 @@ def address(world: World, route: str) -> str:
         "snapshots": world.snapshot.uuid,
         "agentoperations": world.agent_operation.uuid,
         "operations": world.operation.uuid,
+        "recurring_operations": world.schedule.uuid,
         "clusteroperations": world.operation.uuid,
         "auth": "owner",
     }

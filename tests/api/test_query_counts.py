@@ -34,11 +34,12 @@ from sfweb.models import (
     PlacementReservation,
     SnapshotSet,
     Step,
+    Tick,
     Trust,
 )
 from sfweb.models.fields import FromNow
 from sfweb.models.state import State
-from tests.api.world import Person, World
+from tests.api.world import Person, World, make_schedule
 
 SIZES = (1, 10, 200)
 Grow = Callable[[World, int, int], None]
@@ -109,6 +110,15 @@ def grow_versions(world: World, start: int, stop: int) -> None:
             for n, blob in enumerate(grow_blobs(world, start, stop), start)
         ]
     )
+
+
+def grow_schedules(world: World, start: int, stop: int) -> None:
+    for n in range(start, stop):
+        make_schedule(world.instance, f"s{n}")
+
+
+def grow_ticks(world: World, start: int, stop: int) -> None:
+    Tick.objects.bulk_create([Tick(schedule=world.schedule, due=FromNow(-n)) for n in range(start, stop)])
 
 
 def grow_nodes(world: World, start: int, stop: int) -> None:
@@ -284,6 +294,9 @@ LISTS: list[tuple[str, str, Grow]] = [
     ("owner", "/instances/INSTANCE/agentoperations?all=true", grow_agent_operations),
     ("owner", "/instances/INSTANCE/snapshot", grow_snapshots),
     ("owner", "/snapshots", grow_snapshots),
+    ("owner", "/recurring_operations", grow_schedules),
+    ("owner", "/recurring_operations?limit=1000&state=created&order=-next_tick", grow_schedules),
+    ("owner", "/recurring_operations/SCHEDULE/ticks", grow_ticks),
     ("owner", "/networks/NETWORK/interfaces", grow_interfaces),
     ("owner", "/networks/NETWORK/addresses", grow_addresses),
     # pages of them, and what has filters and orders
@@ -326,6 +339,7 @@ def test_a_list_costs_the_same_at_any_length(world: World, who: str, path: str, 
         "INTERFACE": world.interface.uuid,
         "SNAPSHOT": world.snapshot.uuid,
         "OPERATION": world.operation.uuid,
+        "SCHEDULE": world.schedule.uuid,
     }
     for name, value in names.items():
         path = path.replace(name, str(value))

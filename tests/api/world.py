@@ -35,11 +35,13 @@ from sfweb.models import (
     Operation,
     OperationTarget,
     PlacementReservation,
+    Schedule,
     SnapshotSet,
+    Tick,
     Trust,
     Upload,
 )
-from sfweb.models.fields import UtcNow
+from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OperationState, State
 from tests.api.described import contradiction
 from tests.api.fake_bytes import KEY
@@ -140,6 +142,7 @@ class World:
         self.artifact = make_artifact(self.owner, "image", self.blob)
         self.snapshot = make_snapshot(self.instance, self.node)
         self.upload = Upload.objects.create(namespace=self.owner, node=self.node, size=0)
+        self.schedule = make_schedule(self.instance)
         self.operation = Operation.objects.create(
             kind="instance_create",
             namespace=self.owner,
@@ -214,6 +217,21 @@ def make_snapshot(instance: Instance, node: Node) -> SnapshotSet:
     blob = make_blob(node, sha512="5a" * 64)
     ArtifactVersion.objects.create(artifact=artifact, index=1, blob=blob, snapshot_set=made, device="vda")
     return made
+
+
+def make_schedule(instance: Instance, name: str = "nightly", **columns: Any) -> Schedule:
+    """Daily at three, with one tick behind it."""
+    values = {
+        "kind": "snapshot",
+        "arguments": {"all": True},
+        "cron": "0 3 * * *",
+        "next_tick": FromNow(3600),
+        **columns,
+    }
+    row = Schedule.objects.create(namespace=instance.namespace, instance=instance, name=name, **values)
+    Tick.objects.create(schedule=row, due=FromNow(-3600), state="succeeded", finished_at=UtcNow())
+    row.refresh_from_db()
+    return row
 
 
 def make_artifact(namespace: Namespace, name: str, blob: Blob, *, shared: bool = False) -> Artifact:

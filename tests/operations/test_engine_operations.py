@@ -124,7 +124,8 @@ def test_co_14_an_ended_operation_and_its_events_stay_readable(guest):
     guest.settle()
     told = EventObject.objects.filter(object_type="operation", object_uuid=operation.pk).values("event_uuid")
     messages = list(Event.objects.filter(uuid__in=told).order_by("at").values_list("message", flat=True))
-    assert messages == ["instance_power requested", "instance_power succeeded", "execution duration"]
+    assert messages[0] == "instance_power requested"
+    assert sorted(messages[1:]) == ["execution duration", "instance_power succeeded"], "told in one moment"
 
 
 def test_sc_3_sc_4_counters_reservation_and_instance_commit_together_or_not_at_all(served):
