@@ -43,7 +43,7 @@ def show(ctx: click.Context, answer: Any, columns: Sequence[str] = ()) -> None:
         print(json.dumps(answer, indent=4, sort_keys=True))
     elif isinstance(answer, list):
         _show_list(output, answer, columns)
-    else:
+    elif answer is not None:
         form = "%s:%s" if output == "simple" else "%-24s: %s"
         for name, value in answer.items():
             print(form % (name, _text(value)))
