@@ -160,6 +160,8 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ("/nodes/{ref}", "get"): shows(NODE),
     ("/nodes/{ref}/processmetrics", "get"): shows(mapping(NUMBER)),
     ("/nodes/{ref}", "delete"): starts(NODE, 409),
+    ("/nodes/{ref}/cordon", "post"): shows(NODE),
+    ("/nodes/{ref}/uncordon", "post"): shows(NODE),
     ("/admin/resources", "get"): shows(ref("Resources")),
     ("/admin/locks", "get"): shows(mapping(ref("HeldKey"))),
     ("/admin/cacert", "get"): Answer(TEXT, 200, (404,), media="text/plain"),

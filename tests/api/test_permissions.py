@@ -147,6 +147,8 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
     ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
+    ("nodes/<str:ref>/cordon", "post"): ("system", None),
+    ("nodes/<str:ref>/uncordon", "post"): ("system", None),
     ("admin/locks", "get"): ("system", None),
     ("admin/resources", "get"): ("system", None),
     ("admin/cacert", "get"): ("anyone", None),
