@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.fake_faults import Crash
-from nodeagent.fake_files import FakeFiles
 from nodeagent.fake_guests import BOOTED
+from nodeagent.fake_moves import FakeMoves
 from nodeagent.host import (
     BlobFacts,
     Call,
@@ -41,7 +41,7 @@ from nodeagent.wire import dump
 __all__ = ["Crash", "FakeHost"]
 
 
-class FakeHost(FakeFiles):
+class FakeHost(FakeMoves):
     """`seed` fixes what `unreliable` decides.
 
     taken_ports   ports that some stranger on the machine holds
@@ -61,6 +61,8 @@ class FakeHost(FakeFiles):
         self._capacity = Capacity(cpus=cpus, memory_mb=memory_mb, disk_gb=disk_gb, extra={"acceleration": "fake"})
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
+        self.neighbours = {}
+        self.stubborn = set()
         self.unreadable: tuple[str, ...] = ()
         self.damaged: dict[str, str] = {}
         self.fail_next = self.faults.fail_next
@@ -165,6 +167,13 @@ class FakeHost(FakeFiles):
         if change == "removed":
             self._events.put(DomainEvent(instance=instance, cause="cut"))
         return change
+
+    def shut_down_domain(self, instance: str) -> None:
+        """The guest ends itself at once, or never."""
+        if instance in self.stubborn:
+            return
+        if self._drop("shut_down_domain", "domains", instance) == "removed":
+            self._events.put(DomainEvent(instance=instance, cause="guest"))
 
     def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
         self._plug("attach_interface", instance, "macs", interface.mac)

@@ -43,12 +43,19 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
     The network must have been read under its lock. Peers that learn of a new member get their operation too, but nobody
     waits for them.
     """
-    is_new = wishes.want(node, "network", network.pk)
     network.router_generation += 1
-    network.mesh_generation += is_new
-    Network.objects.filter(pk=network.pk).update(
-        router_generation=network.router_generation, mesh_generation=network.mesh_generation
-    )
+    Network.objects.filter(pk=network.pk).update(router_generation=network.router_generation)
+    carrier = carriers.carrier_of(network.pk)
+    needed = bring_mesh(network, node, caller)
+    if carrier is not None:
+        needed.append(serve(network, carrier, caller))
+    return needed
+
+
+def bring_mesh(network: Network, node: UUID, caller: Caller) -> list[Operation]:
+    """The network on the node, without a word to its router: for a guest that the carrier knows already."""
+    network.mesh_generation += wishes.want(node, "network", network.pk)
+    Network.objects.filter(pk=network.pk).update(mesh_generation=network.mesh_generation)
     carrier = carriers.carrier_of(network.pk)
     needed: list[Operation] = []
     for holder in wishes.holders("network", network.pk):
@@ -57,8 +64,6 @@ def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operatio
         operation = engine.submit(networks.on_node(network, holder, caller))
         if holder in (node, carrier):
             needed.append(operation)
-    if carrier is not None:
-        needed.append(serve(network, carrier, caller))
     return needed
 
 
@@ -252,9 +257,20 @@ def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[O
     in_use = Interface.objects.filter(network=network, state__in=LIVING)
     if network.state == State.DELETE_WAIT and not in_use.exists():
         return dissolve(network, caller)
-    if node is not None and node != carrier and not in_use.filter(instance__node_id=node).exists():
-        retire(network, [node], caller)
+    if node is not None:
+        leave_mesh(network, node, caller)
     return [] if carrier is None else [serve(network, carrier, caller)]
+
+
+def leave_mesh(network: Network, node: UUID, caller: Caller) -> None:
+    """The network goes from the node where neither a guest nor its router needs it. Call under its row's lock."""
+    guests = Interface.objects.filter(network=network, state__in=LIVING, instance__node_id=node)
+    if (
+        node != carriers.carrier_of(network.pk)
+        and not guests.exists()
+        and node in wishes.holders("network", network.pk)
+    ):
+        retire(network, [node], caller)
 
 
 def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
@@ -305,7 +321,7 @@ def release(instance: Instance) -> bool:
     held = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk).exclude(
         wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT
     )
-    if held.exists():
+    if held.exclude(node__state=State.DELETED).exists():
         return False
     placement.release(instance)
     allocator.release_all("instance", instance.pk)

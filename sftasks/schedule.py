@@ -39,6 +39,7 @@ RECONCILERS: Mapping[str, float] = {
     "screenshots": 300,
     "expired_keys": 300,
     "namespace_cleans": 5,
+    "node_drains": 5,
     "node_resources": 60,
 }
 """Name of the file in `sftasks/reconcilers/` and its default period in seconds."""

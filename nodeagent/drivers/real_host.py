@@ -20,6 +20,7 @@ from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
 from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
+from nodeagent.drivers.moves import Moves
 from nodeagent.drivers.snapshots import Snapshots
 from nodeagent.host import (
     BlobCheck,
@@ -31,6 +32,7 @@ from nodeagent.host import (
     DomainState,
     GuestState,
     HostInventory,
+    Movement,
     Refused,
     Retry,
     Snapshot,
@@ -110,6 +112,7 @@ class RealHost:
         self._guests = GuestAgents(self._domains, self._blobs)
         self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
         self._devices = Devices(self._domains)
+        self._moves = Moves(config, self._layout, self._blobs, self._domains)
 
     @cached_property
     def acceleration(self) -> str:
@@ -231,6 +234,9 @@ class RealHost:
     def has_config_drive(self, instance: str) -> bool:
         return self._layout.config_drive(instance).exists()
 
+    def copy_instance(self, spec: InstanceSpec, peer: str, call: Call, *, disks: bool) -> str:
+        return self._moves.copy(spec, peer, call, spec.disks if disks else ())
+
     def remove_instance_files(self, instance: str) -> str:
         return "removed" if remove(self._layout.instance(instance)) else "unchanged"
 
@@ -256,6 +262,12 @@ class RealHost:
 
     def stop_domain(self, instance: str) -> str:
         return self._domains.stop(instance)
+
+    def shut_down_domain(self, instance: str) -> None:
+        self._domains.shut_down(instance)
+
+    def migrate_domain(self, move: Movement, call: Call) -> None:
+        self._moves.migrate(move, call)
 
     def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
         self._devices.attach(instance, domain_xml.interface_document(interface, self._surroundings((), (interface,))))

@@ -7,7 +7,7 @@ SC-2). Only this module writes `used_*` and reservations; a test fails when anot
 
 import random
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ class Room:
     disk_gb: int
 
 
+LIVE = (ReservationState.CLAIMED, ReservationState.CONSUMED)
 NOTHING = Room(cpus=0, memory_mb=0, disk_gb=0)
 
 
@@ -71,6 +72,7 @@ class Rejection:
 STAGES = (
     "node_state",
     "is_hypervisor",
+    "unlike_its_node",
     "cpu_max_per_instance",
     "sufficient_idle_cpu",
     "sufficient_idle_memory",
@@ -166,8 +168,8 @@ def in_order(fit: Sequence[Offer]) -> list[Offer]:
     return best + list(fit[BEST:])
 
 
-def claim(wanted: Room, placed_on: str | None = None) -> Offer:
-    """Take the room on the best node, or on `placed_on` and nowhere else (SC-13).
+def claim(wanted: Room, placed_on: str | None = None, unfit: Collection[uuid.UUID] = ()) -> Offer:
+    """Take the room on the best node, or on `placed_on` and nowhere else (SC-13), never on one that is `unfit`.
 
     Raises NotFound for an unknown node, NoCapacity with a reason for each node otherwise (SC-14, SC-20).
     """
@@ -176,7 +178,10 @@ def claim(wanted: Room, placed_on: str | None = None) -> Offer:
         offers = [offer for offer in offers if placed_on in (offer.name, str(offer.node))]
         if not offers:
             raise NotFound(f"node not found: {placed_on}")
-    fit, rejected = candidates(offers, wanted)
+    fit, rejected = candidates([offer for offer in offers if offer.node not in unfit], wanted)
+    rejected += [
+        Rejection(node=offer.name, stage="unlike_its_node", transient=False) for offer in offers if offer.node in unfit
+    ]
     for offer in in_order(fit):
         if take(offer.node, wanted):
             return offer
@@ -213,9 +218,14 @@ def take(node: uuid.UUID, wanted: Room) -> bool:
 def record(instance: Instance, wanted: Room) -> PlacementReservation:
     """Write down whose room `claim` took, once the instance's row exists; same transaction (SC-4)."""
     assert instance.node_id is not None, "claimed room lies on a node"
+    return record_on(instance, instance.node_id, wanted)
+
+
+def record_on(instance: Instance, node: uuid.UUID, wanted: Room) -> PlacementReservation:
+    """The same for the node that an instance is on its way to."""
     row = PlacementReservation(
         instance=instance,
-        node_id=instance.node_id,
+        node_id=node,
         cpus=wanted.cpus,
         memory_mb=wanted.memory_mb,
         disk_gb=wanted.disk_gb,
@@ -237,7 +247,7 @@ def enlarge(instance: Instance, wanted: Room) -> None:
 
     What it needs less of than before stays taken until `settle`, so that the change can be taken back.
     """
-    row = PlacementReservation.objects.select_for_update().get(instance=instance)
+    row = PlacementReservation.objects.select_for_update().get(instance=instance, node=instance.node)
     more = _excess(wanted, row)
     if more == NOTHING:
         return
@@ -251,8 +261,9 @@ def enlarge(instance: Instance, wanted: Room) -> None:
 
 
 def settle(instance: Instance, needed: Room) -> None:
-    """Give back what the instance holds above `needed`. Harmless when repeated."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
+    """Give back what the instance holds above `needed` on its node. Harmless when repeated."""
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node=instance.node)
+    row = rows.first()
     if row is None or row.state == ReservationState.RELEASED:
         return
     less = _excess(row, needed)
@@ -280,11 +291,30 @@ def _hold(row: PlacementReservation, change: Room, sign: int) -> None:
 
 def release(instance: Instance) -> None:
     """Give the room back, once, whatever happens twice; counters are floored at zero (SC-5)."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
-    if row is None or row.state == ReservationState.RELEASED:
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, state__in=LIVE)
+    for row in rows.order_by("node_id"):
+        transition(row, ReservationState.RELEASED, released_at=UtcNow())
+        _give_back(row.node_id, _room(row))
+
+
+def held(instance: Instance, node: uuid.UUID) -> Room:
+    """What the instance takes on that node."""
+    return _room(PlacementReservation.objects.get(instance=instance, node_id=node))
+
+
+def leave(instance: Instance, node: uuid.UUID) -> None:
+    """Nothing of the instance is on that node any more, while it is elsewhere. Harmless when repeated."""
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node_id=node)
+    row = rows.first()
+    if row is None:
         return
-    transition(row, ReservationState.RELEASED, released_at=UtcNow())
-    _give_back(row.node_id, Room(cpus=row.cpus, memory_mb=row.memory_mb, disk_gb=row.disk_gb))
+    if row.state in LIVE:
+        _give_back(node, _room(row))
+    rows.delete()
+
+
+def _room(row: PlacementReservation) -> Room:
+    return Room(cpus=row.cpus, memory_mb=row.memory_mb, disk_gb=row.disk_gb)
 
 
 def _give_back(node: uuid.UUID, room: Room) -> None:
@@ -300,9 +330,7 @@ def _give_back(node: uuid.UUID, room: Room) -> None:
 def recount(node: Node) -> dict[str, tuple[int, int]]:
     """Set the node's counters to the sum of its live reservations; {column: (was, is)} for those that differed (SC-6)."""
     capacity = NodeCapacity.objects.select_for_update().get(node=node)
-    live = PlacementReservation.objects.filter(
-        node=node, state__in=(ReservationState.CLAIMED, ReservationState.CONSUMED)
-    )
+    live = PlacementReservation.objects.filter(node=node, state__in=LIVE)
     sums = live.aggregate(used_cpus=Sum("cpus"), used_memory_mb=Sum("memory_mb"), used_disk_gb=Sum("disk_gb"))
     drift = {
         column: (getattr(capacity, column), total or 0)

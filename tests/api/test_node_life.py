@@ -1,7 +1,9 @@
-"""What an operator does to nodes: cordon and uncordon."""
+"""What an operator does to nodes: cordon, drain, move what is there."""
+
+import pytest
 
 from sfweb.domain import placement
-from sfweb.models import Node
+from sfweb.models import Node, Operation
 from tests.api.world import Person, World
 
 ROOM = placement.Room(cpus=1, memory_mb=1, disk_gb=1)
@@ -26,3 +28,38 @@ def test_a_node_that_is_not_there_cannot_be_cordoned(system: Person, world: Worl
     assert system.post("/nodes/nowhere/cordon").status_code == 404
     Node.objects.filter(pk=world.node.pk).update(state="deleted")
     assert system.post("/nodes/n1/uncordon").status_code == 404
+
+
+def test_a_drain_is_accepted_and_says_what_it_waits_for(system: Person, world: World):
+    answer = system.post("/nodes/n1/drain")
+    assert (answer.status_code, answer.json()["cordoned"]) == (202, True)
+    path = answer["Location"].removeprefix("http://testserver")
+    assert "instances are to be moved yet" in system.get(path).json()["why"]["sentence"]
+    again = system.post("/nodes/n1/drain", {"cold": True})
+    assert again["Location"] == answer["Location"]
+    assert system.post(f"{path}/cancel").status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/nodes/n1/drain", {"cold": "perhaps"}),
+        ("/nodes/n1/drain", {"ref": "n2"}),
+        ("/instances/INSTANCE/migrate", {"placed_on": 1}),
+        ("/instances/INSTANCE/migrate", {"live": "soon"}),
+        ("/instances/INSTANCE/migrate", {"where": "n2"}),
+    ],
+)
+def test_iv_1_what_is_not_understood_is_refused(system: Person, world: World, path: str, body: dict[str, object]):
+    answer = system.post(path.replace("INSTANCE", str(world.instance.uuid)), body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
+
+
+def test_a_move_is_refused_with_a_reason_for_each_node(system: Person, world: World):
+    Operation.objects.filter(object_key=f"instance:{world.instance.uuid}").update(state="succeeded")
+    answer = system.post(f"/instances/{world.instance.uuid}/migrate", {"placed_on": "n1"})
+    assert (answer.status_code, answer.json()["details"]["nodes"]) == (
+        507,
+        [{"node": "n1", "stage": "unlike_its_node"}],
+    )
+    assert system.post(f"/instances/{world.instance.uuid}/migrate", {"placed_on": "nowhere"}).status_code == 404

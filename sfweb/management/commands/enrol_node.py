@@ -16,9 +16,11 @@ class Command(BaseCommand):
         parser.add_argument("name", help="the node's name, usually the host's")
         parser.add_argument("--replace", action="store_true", help="even when the node reported a moment ago")
 
+        parser.add_argument("--returned", action="store_true", help="a node that was declared dead or deleted is back")
+
     def handle(self, *args: Any, **options: Any) -> None:
         require_current_schema()
         try:
-            self.stdout.write(enrol(options["name"], replace=options["replace"]))
+            self.stdout.write(enrol(options["name"], replace=options["replace"], returned=options["returned"]))
         except SteadyfistError as error:
             raise CommandError(str(error)) from error
