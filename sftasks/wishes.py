@@ -48,16 +48,6 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
 
 
-def expect_absence(node: UUID, object_type: str, object_uuid: UUID) -> None:
-    """A node that was given up may have the object still: should it return, it takes that away before anything else."""
-    NodeObject.objects.update_or_create(
-        node_id=node,
-        object_type=object_type,
-        object_uuid=object_uuid,
-        defaults={"wanted": Wanted.ABSENT, "applied_wanted": None, "error": None, "confirmed_at": UtcNow()},
-    )
-
-
 def step_for(node: UUID, object_type: str, object_uuid: UUID) -> PlannedStep:
     """What brings the node to its wish for the object as it stands now; without a wish, the object's removal."""
     wish = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).first()

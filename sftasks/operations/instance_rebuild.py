@@ -41,7 +41,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
     dead = {"node": str(known.node.pk), "console_port": row.console_port, "vdi_port": row.vdi_port}
     taken = moves.claim(row, room, offer.node)
     moves.switch(row, offer.node, taken)
-    wishes.expect_absence(known.node.pk, "instance", row.pk)
+    node_life.expect_absence(known.node.pk, "instance", row.pk)
     snapshot = str(source.snapshot) if source else None
     engine.remember(operation, target=str(offer.node), dead=dead, former=former, snapshot=snapshot)
     engine.aim(operation, [("node", offer.node)])

@@ -13,12 +13,12 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from sfweb.domain import broker_users
+from sfweb.domain import broker_users, node_life
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
 from sfweb.models import Node, NodeCapacity, NodeCredential
 from sfweb.models.fields import FromNow, UtcNow
-from sfweb.models.state import State, transition
+from sfweb.models.state import State
 
 log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
@@ -66,7 +66,7 @@ def _issue(name: str, replace: bool, returned: bool) -> tuple[uuid.UUID, str, st
         if not returned:
             message = f"{name} is the name of a deleted node: choose another, or say that it has returned"
             raise Conflict(message, code="node.deleted")
-        transition(node, State.MISSING, deleted_at=None)
+        node_life.come_back(node)
         fresh = {"incarnation": None, "seen_incarnation": None}
     lately = FromNow(-REPORTED_LATELY_SECONDS * settings.TIME_SCALE)
     if not replace and Node.objects.filter(pk=node.pk, last_seen__gt=lately).exists():

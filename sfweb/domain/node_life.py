@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -9,7 +10,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from sfweb.domain import events
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
-from sfweb.models import BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.models import Blob, BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
@@ -97,6 +98,37 @@ def declare_dead(node: Node) -> dict[str, int]:
         "audit", "declared dead by an operator", [("node", node.pk), *[("instance", row.pk) for row in living]]
     )
     return {"instances in error": len(living), "residues": gone.count()}
+
+
+def come_back(node: Node) -> None:
+    """A node that was given up returns; part of a transaction. It is missing until it has taken away what it last had.
+
+    Raises Conflict while instances are still its own: they have to be rebuilt elsewhere or deleted, for that takes them away.
+    """
+    own = Instance.objects.filter(node=node).exclude(state=State.DELETED).order_by("name")
+    if own.exists():
+        names = ", ".join(own.values_list("name", flat=True)[:20])
+        raise Conflict(f"rebuild or delete what was on node {node.name} first: {names}", code="node.in_use")
+    transition(node, State.MISSING, deleted_at=None)
+    seen: dict[str, set[uuid.UUID]] = {"instance": set(), "blob": set()}
+    for item in (node.inventory or {}).get("objects", ()):
+        if item["object_type"] in seen:
+            seen[item["object_type"]].add(uuid.UUID(item["object_uuid"]))
+    known: dict[str, QuerySet[Any]] = {"instance": Instance.objects.all(), "blob": Blob.objects.all()}
+    for kind, identities in seen.items():
+        for identity in known[kind].filter(pk__in=identities).values_list("pk", flat=True):
+            expect_absence(node.pk, kind, identity)
+    events.record("audit", "a node that was given up returns", [("node", node.pk)])
+
+
+def expect_absence(node: uuid.UUID, object_type: str, object_uuid: uuid.UUID) -> None:
+    """A node that was given up may have the object still: should it return, it takes that away before anything else."""
+    NodeObject.objects.update_or_create(
+        node_id=node,
+        object_type=object_type,
+        object_uuid=object_uuid,
+        defaults={"wanted": Wanted.ABSENT, "applied_wanted": None, "error": None, "confirmed_at": UtcNow()},
+    )
 
 
 def mark_missing(listen: Callable[[], None]) -> list[str]:

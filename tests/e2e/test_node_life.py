@@ -1,4 +1,4 @@
-"""A node's life with real guests: drained while they run, cold moves, and back again. The tests run in order."""
+"""A node's life with real guests: drained while they run, cold moves and back, death and return. The tests run in order."""
 
 import itertools
 import os
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from lab import node as lab_node
 from lab.first_boot import environment
 from tests.e2e.cloud import Cloud
 
@@ -53,9 +54,11 @@ def api(cloud: Cloud) -> Api:
 
 
 @pytest.fixture(scope="module")
-def guests(cloud: Cloud) -> Iterator[Cloud]:
-    """All of them on n1, each with an address that the outside reaches, each counting."""
+def guests(cloud: Cloud, api: Api) -> Iterator[Cloud]:
+    """All of them on n1, each with an address that the outside reaches, each counting; n2 carries their network."""
+    api.post("/nodes/n1/cordon")
     network = cloud.sf("network", "create", "moving", "10.50.0.0/24")["uuid"]
+    api.post("/nodes/n1/uncordon")
     for name in GUESTS:
         cloud.create(name, "n1", network)
     for name in GUESTS:
@@ -154,3 +157,49 @@ def test_one_guest_back_while_it_runs(guests: Cloud, api: Api) -> None:
     assert ended["state"] == "succeeded", ended
     assert guests.show(name)["node"] == "n1"
     assert counter(guests, name) > before
+
+
+def test_rebuilt_after_the_death_of_its_node_which_returns_and_tidies_up_first(guests: Cloud, api: Api) -> None:
+    name, address = GUESTS[0], guests.address(GUESTS[0])
+    mac = guests.show(name)["network_interfaces"][0]["macaddr"]
+    identity = guests.show(name)["uuid"]
+    assert api.post(f"/instances/{name}/snapshot", {"all": True}).status_code == 200
+    guests.until(lambda: copies(api, identity), lambda found: found and min(found) == 2, 60)
+    guests.tree("n1").kill()
+    refused = api.post(f"/instances/{name}/rebuild")
+    assert (refused.status_code, refused.json()["code"]) == (409, "node.not_dead")
+    guests.until(lambda: state_of(api, "n1"), lambda state: state == "missing", 60)
+    guests.manage("node_is_dead", "n1", "--again", "n1")
+    began = time.monotonic()
+    ended = api.finished(guests, api.post(f"/instances/{name}/rebuild"))
+    assert ended["state"] == "succeeded", ended
+    assert (guests.show(name)["node"], guests.show(name)["uuid"], guests.address(name)) == ("n2", identity, address)
+    assert guests.show(name)["network_interfaces"][0]["macaddr"] == mac
+    guests.has_booted(name)
+    print(f"rebuilt and booted {time.monotonic() - began:.1f} s after it was asked for")
+    assert guests.ask(name, "cat /mnt/root/mark /mnt/root/more") == (0, "kept\nmore\n")
+
+    for row in guests.sf("instance", "list")["instances"]:
+        if row["node"] == "n1":
+            ended = api.finished(guests, api.post(f"/instances/{row['uuid']}/rebuild", {"blank": True}))
+            assert ended["state"] == "succeeded", ended
+
+    home = guests.lab.node(1)
+    copy = home.state / "instances" / identity
+    assert copy.exists()
+    guests.manage("enrol_node", "--returned", "n1")
+    home.identity.unlink()
+    assert lab_node.start(home)
+    guests.until(lambda: state_of(api, "n1"), lambda state: state == "created", 60)
+    assert not copy.exists()
+    assert guests.show(name)["power_state"] == "on"
+
+
+def state_of(api: Api, name: str) -> str:
+    return str(api.get(f"/nodes/{name}")["state"])
+
+
+def copies(api: Api, instance: str) -> list[int]:
+    """On how many nodes each blob of the instance's snapshots is."""
+    rows = api.get(f"/instances/{instance}/snapshot")
+    return [len(api.get(f"/blobs/{row['blob_uuid']}")["locations"]) for row in rows]

@@ -45,6 +45,7 @@ def make_bereft(make_served):
             for _ in range(3):
                 made.run(blob_copies.run)
                 made.settle()
+        made.run(made.nodes[0].report, with_inventory=True)
         made.dead = made.nodes.pop(0)
         Node.objects.filter(pk=made.dead.pk).update(last_seen=FromNow(-3600))
         made.run(node_life.mark_missing, lambda: None)
@@ -155,7 +156,7 @@ def test_en_12_a_dead_node_that_returns_takes_its_copies_away_before_anything_el
     rebuild(bereft)
     bereft.settle()
     guest, dead = str(bereft.instance.pk), bereft.dead
-    assert dead.host.domain(guest) is not None
+    assert dead.host.domain(guest) is not None and dead.host.inventory().blobs
     with pytest.raises(Conflict):
         enrolment.enrol("node1")
     node, secret = enrolment.enrol("node1", returned=True).rsplit(":", 2)[1:]
@@ -168,11 +169,22 @@ def test_en_12_a_dead_node_that_returns_takes_its_copies_away_before_anything_el
     assert Node.objects.get(pk=dead.pk).state == "missing"
     bereft.run(node_objects.run)
     bereft.settle()
-    assert (dead.host.domain(guest), dict(dead.host.disks(guest))) == (None, {})
+    assert (dead.host.domain(guest), dict(dead.host.disks(guest)), dead.host.inventory().blobs) == (None, {}, {})
     bereft.run(dead.report)
     assert Node.objects.get(pk=dead.pk).state == "created"
     assert living(bereft).host.domain(guest) is not None
     assert Instance.objects.get(pk=guest).node_id == living(bereft).pk
+
+
+def test_a_dead_node_returns_only_when_what_it_had_is_elsewhere_or_gone(bereft):
+    with pytest.raises(Conflict) as refused:
+        enrolment.enrol("node1", returned=True)
+    assert "guest" in str(refused.value)
+    bereft.ask(instance_delete.request, bereft.caller, bereft.instance)
+    bereft.settle()
+    assert enrolment.enrol("node1", returned=True)
+    residues = NodeObject.objects.filter(node=bereft.dead.pk, wanted="absent")
+    assert str(bereft.instance.pk) in {str(pk) for pk in residues.values_list("object_uuid", flat=True)}
 
 
 def test_what_a_dead_node_may_still_have_keeps_nothing_taken(bereft):
