@@ -46,6 +46,7 @@ class FakeHost(FakeMoves):
 
     taken_ports   ports that some stranger on the machine holds
     unreadable    parts that the inventory is to fail to enumerate
+    broken_storage  {part: what is wrong with it}
     damaged       {network: what is wrong} of routers that somebody has tampered with
     """
 
@@ -64,6 +65,7 @@ class FakeHost(FakeMoves):
         self.neighbours = {}
         self.stubborn = set()
         self.unreadable: tuple[str, ...] = ()
+        self.broken_storage: dict[str, str] = {}
         self.damaged: dict[str, str] = {}
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
@@ -82,6 +84,9 @@ class FakeHost(FakeMoves):
 
     def cpu_fractions(self) -> dict[str, float]:
         return {"report": 0.01, "work": 0.02}
+
+    def probe_storage(self) -> dict[str, str]:
+        return dict(self.broken_storage)
 
     def trim_console_logs(self) -> int:
         return 0

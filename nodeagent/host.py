@@ -310,6 +310,9 @@ class Machine(Host, Protocol):
     def cpu_fractions(self) -> Mapping[str, float]:
         """Share of one CPU that each of the node's own programs took since the last call."""
 
+    def probe_storage(self) -> Mapping[str, str]:
+        """{part: what is wrong} of "blobs", "instances" and "uploads" that did not take a write in time."""
+
     def verify_blobs(self, budget: int) -> list[BlobCheck]:
         """Read on through the blobs for `budget` bytes at most; those whose end was reached."""
 

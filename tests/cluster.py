@@ -127,6 +127,7 @@ class FakeNode:
                 facts={
                     "capacity": {"cpus": offered.cpus, "memory_mb": offered.memory_mb, "disk_gb": offered.disk_gb},
                     "mesh_address": self.address,
+                    "storage": self.host.probe_storage(),
                 },
                 inventory=self.findings.inventory,
                 power_off_by_guest=tuple(self.findings.powered_off),

@@ -22,6 +22,7 @@ from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
 from nodeagent.drivers.moves import Moves
 from nodeagent.drivers.snapshots import Snapshots
+from nodeagent.drivers.storage import Storage
 from nodeagent.host import (
     BlobCheck,
     BlobFacts,
@@ -112,6 +113,7 @@ class RealHost:
         self._guests = GuestAgents(self._domains, self._blobs)
         self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
         self._devices = Devices(self._domains)
+        self._storage = Storage(self._layout)
         self._moves = Moves(config, self._layout, self._blobs, self._domains)
 
     @cached_property
@@ -130,7 +132,6 @@ class RealHost:
         return self._domains.stuck
 
     def watch(self) -> None:
-        """Queue what happens to domains in `events`; for the one process that reports."""
         self._domains.watch()
 
     def close(self) -> None:
@@ -146,7 +147,6 @@ class RealHost:
         return self._cpu.fractions()
 
     def trim_console_logs(self) -> int:
-        """Hold every console log to its limit (SE-10); how many had grown past it."""
         logs = (self._layout.console_log(instance) for instance in self._layout.known_instances())
         return sum(console_log.trim(log) for log in logs)
 
@@ -187,8 +187,10 @@ class RealHost:
         return fetch.is_changed(url, self._fetch_policy(), validators)
 
     def verify_blobs(self, budget: int) -> list[BlobCheck]:
-        """For the one process that reports."""
         return self._checks.advance(budget)
+
+    def probe_storage(self) -> Mapping[str, str]:
+        return self._storage.probe()
 
     def remove_blob(self, blob: str) -> str:
         users = self._disks.users_of(blob)

@@ -14,7 +14,16 @@ from sfweb.domain.nodes import cordon
 
 
 class NodePage(ReadOnlyPage):
-    list_display = ("name", "state", "cordoned", "carrier_eligible", "mesh_address", "last_seen", "clock_skew")
+    list_display = (
+        "name",
+        "state",
+        "error_message",
+        "cordoned",
+        "carrier_eligible",
+        "mesh_address",
+        "last_seen",
+        "clock_skew",
+    )
     list_filter = ("state", "cordoned", "carrier_eligible")
     search_fields = ("name", "uuid", "mesh_address")
     ordering = ("name",)

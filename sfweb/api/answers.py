@@ -161,6 +161,7 @@ ANSWERS: dict[tuple[str, str], Answer] = {
     ("/nodes/{ref}/processmetrics", "get"): shows(mapping(NUMBER)),
     ("/nodes/{ref}", "delete"): starts(NODE, 409),
     ("/nodes/{ref}/cordon", "post"): shows(NODE),
+    ("/nodes/{ref}/clear-error", "post"): shows(NODE, 409),
     ("/nodes/{ref}/drain", "post"): accepts(NODE, 409),
     (f"{INST}/rebuild", "post"): accepts(INSTANCE, 406, 409, 507),
     (f"{INST}/migrate", "post"): accepts(INSTANCE, 406, 409, 507),

@@ -10,6 +10,7 @@ from sfweb.api.base import Flag, Input, Nothing, SystemView, Text, accepted, tak
 from sfweb.api.instances import shown
 from sfweb.api.nodes import node_views
 from sfweb.domain.lookup import find_instance, find_node
+from sfweb.domain.node_life import clear_error
 from sfweb.domain.nodes import cordon
 
 
@@ -23,6 +24,18 @@ class NodeCordon(SystemView):
     def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         row = find_node(ref)
         cordon(self.caller, row, self.cordoned)
+        return Response(node_views([find_node(str(row.uuid))])[0])
+
+
+class NodeClearError(SystemView):
+    """Ours: what was wrong with the node's storage is mended; it is placed on again."""
+
+    family = "node"
+
+    @takes(Nothing)
+    def post(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
+        row = find_node(ref)
+        clear_error(row, str(self.caller))
         return Response(node_views([find_node(str(row.uuid))])[0])
 
 

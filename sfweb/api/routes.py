@@ -102,6 +102,7 @@ urlpatterns: list[URLPattern] = [
     path("nodes/<str:ref>/drain", node_life.NodeDrain.as_view()),
     path("instances/<str:ref>/migrate", node_life.InstanceMigrate.as_view()),
     path("instances/<str:ref>/rebuild", node_life.InstanceRebuild.as_view()),
+    path("nodes/<str:ref>/clear-error", node_life.NodeClearError.as_view()),
     path("nodes/<str:ref>/uncordon", node_life.NodeCordon.as_view(cordoned=False)),
     path("nodes/<str:ref>/processmetrics", nodes.NodeCpuMetrics.as_view()),
     path("admin/locks", cluster.Locks.as_view()),

@@ -23,8 +23,8 @@ from sfweb.models.state import State
 log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
 _WITH_CREDENTIAL = (
-    "SELECT nodes.uuid, name, state, mesh_address, byte_port, cordoned, carrier_eligible, last_seen, report_interval,"
-    " clock_skew, actions, inventory_at, inventory_wanted, created_at, deleted_at,"
+    "SELECT nodes.uuid, name, state, error_message, mesh_address, byte_port, cordoned, carrier_eligible, last_seen,"
+    " report_interval, clock_skew, actions, inventory_at, inventory_wanted, created_at, deleted_at,"
     " secret_digest, signing_key, incarnation, seen_incarnation"
     " FROM nodes JOIN node_credentials ON node_credentials.node_id = nodes.uuid WHERE nodes.uuid = %s"
 )

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 
+from sfweb.domain import node_life
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import record
 from sfweb.domain.transactions import durable
@@ -29,5 +30,5 @@ def set_cordoned(caller: Caller, node: Node, cordoned: bool) -> None:
 def require_reporting(node: Node) -> None:
     """Raises Conflict for a node that does not answer just now, or that has yet to tidy up after its return."""
     fresh = FromNow(-settings.NODE_SILENT_SECONDS)
-    if not Node.objects.filter(pk=node.pk, state__in=(State.CREATED, State.ERROR), last_seen__gt=fresh).exists():
+    if not Node.objects.filter(pk=node.pk, state__in=node_life.HERE, last_seen__gt=fresh).exists():
         raise Conflict(f"node {node.name} is {node.state} or silent: nothing can be moved away", code="node.silent")
