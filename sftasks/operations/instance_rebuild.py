@@ -17,7 +17,7 @@ from sfweb.domain import node_life, pending, placement, snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
-from sfweb.models import Blob, Disk, Instance, Operation
+from sfweb.models import Blob, Disk, Instance, Operation, Wanted
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
@@ -33,7 +33,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
     _require_dead(known, operation)
     assert known.node is not None, "an instance of a dead node has a node"
     room = placement.held(known, known.node.pk)
-    offer = placement.claim(room, placed_on)
+    offer = placement.claim(room, placed_on, moves.still_holding(known.pk))
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     _require_dead(row, operation)
     source = None if blank else snapshots.newest_to_be_had(row)
@@ -41,7 +41,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
     dead = {"node": str(known.node.pk), "console_port": row.console_port, "vdi_port": row.vdi_port}
     taken = moves.claim(row, room, offer.node)
     moves.switch(row, offer.node, taken)
-    node_life.expect_absence(known.node.pk, "instance", row.pk)
+    node_life.expect(known.node.pk, "instance", row.pk, Wanted.ABSENT)
     snapshot = str(source.snapshot) if source else None
     engine.remember(operation, target=str(offer.node), dead=dead, former=former, snapshot=snapshot)
     engine.aim(operation, [("node", offer.node)])

@@ -39,9 +39,17 @@ def go_on(drain: UUID) -> int:
         if moving + asked >= settings.DRAIN_AT_ONCE:
             break
         asked += _go_on_with(operation, row, tried.get(str(row.pk)))
+    _tell_progress(operation)
     if not moving and not asked:
         _settle(drain)
     return asked
+
+
+def _tell_progress(operation: Operation) -> None:
+    there, still = operation.params["there"], node_drain.here(UUID(operation.params["node"])).count()
+    percent = min(99, 100 * max(0, there - still) // max(1, there))
+    rows = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING, progress__lt=percent)
+    rows.update(progress=percent, progressed_at=UtcNow())
 
 
 def _go_on_with(operation: Operation, row: Instance, last: Operation | None) -> int:
@@ -91,18 +99,12 @@ def _stays(drain: UUID, row: Instance, code: str, message: str) -> None:
 
 @durable
 def _settle(drain: UUID) -> None:
-    """Tell how far it is; end it when nothing moves any more, as failed when something had to stay."""
+    """End it when nothing moves any more, as failed when something had to stay."""
     operation = Operation.objects.select_for_update().get(pk=drain)
-    if operation.state != OperationState.WAITING:
-        return
-    there, still = operation.params["there"], node_drain.here(UUID(operation.params["node"])).count()
-    percent = min(99, 100 * max(0, there - still) // max(1, there))
-    Operation.objects.filter(pk=drain).update(progress=percent, progressed_at=UtcNow())
-    if node_drain.to_move(operation).exists():
+    if operation.state != OperationState.WAITING or node_drain.to_move(operation).exists():
         return
     left = operation.params["left"]
     if left:
-        operation.progress = percent
         engine.end(operation, OperationState.FAILED, "drain.incomplete", node_drain.told(left))
     else:
         engine.after_commit(engine.advance, drain)

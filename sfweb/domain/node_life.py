@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -104,7 +103,8 @@ def declare_dead(node: Node) -> dict[str, int]:
 
 
 def come_back(node: Node) -> None:
-    """A node that was given up returns; part of a transaction. It is missing until it has taken away what it last had.
+    """A node that was given up returns; part of a transaction. It is missing until it has taken away the instances that it
+    last had; copies of blobs that are still needed count again once it has shown them.
 
     Raises Conflict while instances are still its own: they have to be rebuilt elsewhere or deleted, for that takes them away.
     """
@@ -117,20 +117,20 @@ def come_back(node: Node) -> None:
     for item in (node.inventory or {}).get("objects", ()):
         if item["object_type"] in seen:
             seen[item["object_type"]].add(uuid.UUID(item["object_uuid"]))
-    known: dict[str, QuerySet[Any]] = {"instance": Instance.objects.all(), "blob": Blob.objects.all()}
-    for kind, identities in seen.items():
-        for identity in known[kind].filter(pk__in=identities).values_list("pk", flat=True):
-            expect_absence(node.pk, kind, identity)
+    for identity in Instance.objects.filter(pk__in=seen["instance"]).values_list("pk", flat=True):
+        expect(node.pk, "instance", identity, Wanted.ABSENT)
+    for identity, state in Blob.objects.filter(pk__in=seen["blob"]).values_list("pk", "state"):
+        expect(node.pk, "blob", identity, Wanted.PRESENT if state == State.CREATED else Wanted.ABSENT)
     events.record("audit", "a node that was given up returns", [("node", node.pk)])
 
 
-def expect_absence(node: uuid.UUID, object_type: str, object_uuid: uuid.UUID) -> None:
-    """A node that was given up may have the object still: should it return, it takes that away before anything else."""
+def expect(node: uuid.UUID, object_type: str, object_uuid: uuid.UUID, wanted: str) -> None:
+    """What a node that was given up is to do about an object that it may have, should it ever return."""
     NodeObject.objects.update_or_create(
         node_id=node,
         object_type=object_type,
         object_uuid=object_uuid,
-        defaults={"wanted": Wanted.ABSENT, "applied_wanted": None, "error": None, "confirmed_at": UtcNow()},
+        defaults={"wanted": wanted, "applied_wanted": None, "error": None, "confirmed_at": UtcNow()},
     )
 
 

@@ -302,6 +302,15 @@ def held(instance: Instance, node: uuid.UUID) -> Room:
     return _room(PlacementReservation.objects.get(instance=instance, node_id=node))
 
 
+def arriving(node: Node) -> int:
+    """How many instances are on their way to the node."""
+    return (
+        PlacementReservation.objects.filter(node=node, state=ReservationState.CLAIMED)
+        .exclude(instance__node=node)
+        .count()
+    )
+
+
 def leave(instance: Instance, node: uuid.UUID) -> None:
     """Nothing of the instance is on that node any more, while it is elsewhere. Harmless when repeated."""
     rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node_id=node)

@@ -4,13 +4,30 @@ import pytest
 
 from nodeagent.host import Refused
 from sftasks import engine
-from sftasks.operations import disk_attach, instance_create, instance_delete, instance_migrate, instance_power
+from sftasks.operations import (
+    disk_attach,
+    instance_create,
+    instance_delete,
+    instance_migrate,
+    instance_power,
+    node_delete,
+)
 from sftasks.reconcilers import node_objects
 from sfweb.domain import node_life
 from sfweb.domain.specs import NewDisk
 from sfweb.errors import Conflict, NoCapacity, NotFound, NotReady
 from sfweb.internal import inventory
-from sfweb.models import Interface, Node, NodeCapacity, NodeObject, Operation, PlacementReservation, Step
+from sfweb.models import (
+    BlobLocation,
+    CarrierLease,
+    Interface,
+    Node,
+    NodeCapacity,
+    NodeObject,
+    Operation,
+    PlacementReservation,
+    Step,
+)
 from sfweb.models.fields import FromNow
 from tests.cluster import repeated_undo_is_harmless, repeats_are_harmless, unwinds_from_every_step
 from tests.factories import new_instance
@@ -416,3 +433,14 @@ def test_se_4_files_of_an_instance_are_for_the_node_that_receives_it(guest, away
     guest.settle()
     with pytest.raises(NotFound):
         away.instance_ticket(token, identity, str(guest.home.pk))
+
+
+def test_en_7_a_node_to_which_something_moves_is_not_deleted(guest, away):
+    accepted = migrate(guest)
+    CarrierLease.objects.update(node=guest.home.pk)
+    BlobLocation.objects.all().delete()
+    with pytest.raises(Conflict) as refused:
+        guest.ask(node_delete.request, guest.caller, away.row)
+    assert refused.value.details["instances"] == 1
+    guest.settle()
+    assert ended(accepted).state == "succeeded"

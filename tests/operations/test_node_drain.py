@@ -67,6 +67,9 @@ def test_not_more_than_a_few_at_a_time(busy, settings):
     busy.run(node_drains.run)
     busy.run(node_drains.run)
     assert Operation.objects.filter(kind="instance_migrate").count() == 1
+    busy.settle(rounds=10)
+    busy.run(node_drains.run)
+    assert Operation.objects.get(pk=accepted.operation.pk).progress == 33
     assert go_on(busy, accepted).state == "succeeded"
 
 
