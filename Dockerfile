@@ -18,6 +18,9 @@ COPY sfweb /steadyfist/sfweb
 COPY sftasks /steadyfist/sftasks
 COPY nodeagent /steadyfist/nodeagent
 COPY lab /steadyfist/lab
+COPY requirements/agent.txt /steadyfist/requirements/
+COPY deploy/join.sh deploy/packages-node.txt /steadyfist/deploy/
+COPY deploy/systemd /steadyfist/deploy/systemd
 WORKDIR /steadyfist
 ENV PATH=/venv/bin:/usr/bin:/bin PYTHONPATH=/steadyfist PYTHONUNBUFFERED=1 LANG=C.UTF-8
 USER steadyfist

@@ -98,6 +98,7 @@ def _prepare(node: NodeLayout) -> None:
         f'egress_bridge = "{EGRESS_BRIDGE}"',
         f'fetch_proxy = "{proxy}"',
         f"fetch_allow = [{allowed}]",
+        'migration_uri = "qemu+tcp://{address}/system"',
         f"time_scale = {node.lab.time_scale}",
         "[share]",
         *share,

@@ -4,6 +4,7 @@ A ticket (`wire.ticket`, signed with this node's key, sent as a bearer token) ha
 `exp` (Unix time). It opens that verb on that object and nothing else (SE-5):
 
     read_blob      GET    /blobs/<uuid>?offset=&limit=       the bytes; X-Total-Size says how many the blob has
+    read_instance  GET    /instances/<uuid>?name=            one of its files; without a name {"files": {name: size}}
     write_upload   PUT    /uploads/<uuid>?offset=            {"size": …}; 409 with the size when the chunk leaves a gap
                    POST   /uploads/<uuid>/truncate?offset=   {"size": …}
                    DELETE /uploads/<uuid>
@@ -110,6 +111,16 @@ class Service:
         length = min(asked.number("limit", total), total - offset)
         return Region(path=path, offset=offset, length=length, total=total)
 
+    def read_instance(self, asked: Asked) -> Region | dict[str, Any]:
+        files = self._layout.instance_files(asked.uuid)
+        name = asked.query.get("name")
+        if name is None:
+            return {"files": {each: path.stat().st_size for each, path in files.items()}}
+        if name not in files:
+            raise HttpError(404, "no such file of that instance on this node")
+        size = files[name].stat().st_size
+        return Region(path=files[name], offset=0, length=size, total=size)
+
     def write_upload(self, asked: Asked) -> dict[str, Any]:
         if asked.length is None:
             raise HttpError(411, "Content-Length is needed")
@@ -177,6 +188,7 @@ ROUTES: tuple[tuple[frozenset[str], re.Pattern[str], str, Callable[[Service, Ask
     (frozenset(methods.split()), re.compile(f"/{path.format(UUID_PART)}\\Z"), verb, act)
     for methods, path, verb, act in (
         ("GET", "blobs/{}", "read_blob", Service.read_blob),
+        ("GET", "instances/{}", "read_instance", Service.read_instance),
         ("PUT POST", "uploads/{}", "write_upload", Service.write_upload),
         ("POST", "uploads/{}/truncate", "write_upload", Service.truncate_upload),
         ("DELETE", "uploads/{}", "write_upload", Service.remove_upload),

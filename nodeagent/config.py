@@ -41,6 +41,9 @@ class Config:
     mesh_device   the underlay device that carries VXLAN; its MTU less 50 is every network's MTU
     egress_bridge the bridge to the outside that a carrier's routers join; empty: this node carries nothing with NAT
     fetch_proxy   HTTP proxy for image downloads, empty for none; fetch_allow: private ranges that images may come from
+    migration_uri libvirt of another node as this one reaches it, `{address}` being its mesh address; anything but TLS needs
+                  a libvirt that listens without, and none should outside a lab
+    pki           where this node's certificates for that are
     time_scale    factor on every period, for tests
     """
 
@@ -56,6 +59,8 @@ class Config:
     acceleration: str = ""
     fetch_proxy: str = ""
     fetch_allow: tuple[str, ...] = ()
+    migration_uri: str = "qemu+tls://{address}/system"
+    pki: str = "/etc/pki"
     time_scale: float = 1.0
     share: Share = field(default_factory=Share)
     reserve: Reserve = field(default_factory=Reserve)

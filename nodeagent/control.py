@@ -54,6 +54,9 @@ class Control:
     def ticket(self, token: str, blob: str, peer: str) -> Json:
         return self._call("/internal/tickets", {"token": token, "blob": blob, "peer": peer})
 
+    def instance_ticket(self, token: str, instance: str, peer: str) -> Json:
+        return self._call("/internal/tickets", {"token": token, "instance": instance, "peer": peer})
+
     def _call(self, path: str, body: Json) -> Json:
         headers = {"Authorization": f"Node {self._identity.node}:{self._identity.secret}"}
         problems = []

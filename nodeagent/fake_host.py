@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nodeagent.fake_faults import Crash
-from nodeagent.fake_files import FakeFiles
 from nodeagent.fake_guests import BOOTED
+from nodeagent.fake_moves import FakeMoves
 from nodeagent.host import (
     BlobFacts,
     Call,
@@ -41,11 +41,12 @@ from nodeagent.wire import dump
 __all__ = ["Crash", "FakeHost"]
 
 
-class FakeHost(FakeFiles):
+class FakeHost(FakeMoves):
     """`seed` fixes what `unreliable` decides.
 
     taken_ports   ports that some stranger on the machine holds
     unreadable    parts that the inventory is to fail to enumerate
+    broken_storage  {part: what is wrong with it}
     damaged       {network: what is wrong} of routers that somebody has tampered with
     """
 
@@ -61,7 +62,10 @@ class FakeHost(FakeFiles):
         self._capacity = Capacity(cpus=cpus, memory_mb=memory_mb, disk_gb=disk_gb, extra={"acceleration": "fake"})
         self._events: queue.SimpleQueue[DomainEvent] = queue.SimpleQueue()
         self.taken_ports: set[int] = set()
+        self.neighbours = {}
+        self.stubborn = set()
         self.unreadable: tuple[str, ...] = ()
+        self.broken_storage: dict[str, str] = {}
         self.damaged: dict[str, str] = {}
         self.fail_next = self.faults.fail_next
         self.delay = self.faults.delay
@@ -80,6 +84,9 @@ class FakeHost(FakeFiles):
 
     def cpu_fractions(self) -> dict[str, float]:
         return {"report": 0.01, "work": 0.02}
+
+    def probe_storage(self) -> dict[str, str]:
+        return dict(self.broken_storage)
 
     def trim_console_logs(self) -> int:
         return 0
@@ -165,6 +172,13 @@ class FakeHost(FakeFiles):
         if change == "removed":
             self._events.put(DomainEvent(instance=instance, cause="cut"))
         return change
+
+    def shut_down_domain(self, instance: str) -> None:
+        """The guest ends itself at once, or never."""
+        if instance in self.stubborn:
+            return
+        if self._drop("shut_down_domain", "domains", instance) == "removed":
+            self._events.put(DomainEvent(instance=instance, cause="guest"))
 
     def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
         self._plug("attach_interface", instance, "macs", interface.mac)

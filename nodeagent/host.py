@@ -68,7 +68,7 @@ class BlobCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class DomainState:
-    """A running or paused domain. `digest` is of what can only change by a new start (`ensure_instance.spec_digest`).
+    """A running or paused domain. `digest` is of what can only change by a new start (`specs.spec_digest`).
 
     disks  files of the disks that it has now, without the config drive; `macs` those of its network cards
     """
@@ -143,6 +143,15 @@ class CommandResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Movement:
+    """Where a running domain goes: the mesh address there, and what it is from then on (ports differ between nodes)."""
+
+    address: str
+    spec: InstanceSpec
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transfer:
     """One file of a guest. `patience`: seconds within which each piece must move; `ceiling`: bytes that are read at most."""
 
@@ -165,6 +174,9 @@ class Call(Protocol):
 
     def blob_ticket(self, blob: str, peer: str) -> tuple[str, str]:
         """(URL, ticket) to read `blob` from node `peer` (SE-5)."""
+
+    def instance_ticket(self, instance: str, peer: str) -> tuple[str, str]:
+        """(URL, ticket) to read the instance's files from node `peer`, which it moves away from."""
 
 
 class Host(Protocol):
@@ -212,6 +224,11 @@ class Host(Protocol):
 
     def has_config_drive(self, instance: str) -> bool: ...
 
+    def copy_instance(self, spec: InstanceSpec, peer: str, call: Call, *, disks: bool) -> str:
+        """Copy from node `peer` what is missing here of the instance's files: config drive, variables of its firmware, console
+        log, and with `disks` those too. Refused("disk.missing") and ("disk.conflict").
+        """
+
     def remove_instance_files(self, instance: str) -> str: ...
 
     def domain(self, instance: str) -> DomainState | None: ...
@@ -221,6 +238,15 @@ class Host(Protocol):
 
     def stop_domain(self, instance: str) -> str:
         """Power cut."""
+
+    def shut_down_domain(self, instance: str) -> None:
+        """Ask the guest to end itself; whether and when it does is its own."""
+
+    def migrate_domain(self, move: Movement, call: Call) -> None:
+        """Move the running domain and what its disks have above their blobs to a node that has received it.
+
+        Whatever is raised, nobody may conclude from it where the domain is now.
+        """
 
     def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
         """Give the running domain one more network card."""
@@ -283,6 +309,9 @@ class Machine(Host, Protocol):
 
     def cpu_fractions(self) -> Mapping[str, float]:
         """Share of one CPU that each of the node's own programs took since the last call."""
+
+    def probe_storage(self) -> Mapping[str, str]:
+        """{part: what is wrong} of "blobs", "instances" and "uploads" that did not take a write in time."""
 
     def verify_blobs(self, budget: int) -> list[BlobCheck]:
         """Read on through the blobs for `budget` bytes at most; those whose end was reached."""

@@ -159,3 +159,7 @@ class _Attempt:
     def blob_ticket(self, blob: str, peer: str) -> tuple[str, str]:
         answer = self._control.ticket(self.token, blob, peer)
         return str(answer["url"]), str(answer["ticket"])
+
+    def instance_ticket(self, instance: str, peer: str) -> tuple[str, str]:
+        answer = self._control.instance_ticket(self.token, instance, peer)
+        return str(answer["url"]), str(answer["ticket"])

@@ -5,11 +5,16 @@ every name, address and number is validated at construction, so that nothing unc
 the kernel (SE-13). Sizes are MiB for memory and GiB for disks; addresses are dotted IPv4 text.
 """
 
+import dataclasses
+import hashlib
 import ipaddress
+import json
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from nodeagent.wire import dump
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
@@ -50,6 +55,15 @@ def _within(value: float, low: float, high: float, what: str) -> None:
 def require_uuid(value: str, what: str) -> None:
     """Raises ValueError unless `value` is a lower-case hyphenated UUID."""
     _match(UUID, value, what)
+
+
+def require_address(value: str, what: str) -> None:
+    """Raises ValueError unless `value` is a dotted IPv4 address."""
+    _address(value, what)
+
+
+def require_port(value: int, what: str) -> None:
+    _within(value, 1024, 65535, what)
 
 
 def require_vni(value: int) -> None:
@@ -360,6 +374,15 @@ class InstanceSpec:
             _match(UUID, self.nvram, "nvram")
         if len({disk.device for disk in self.disks}) != len(self.disks):
             raise ValueError("disks: a device is named twice")
+
+
+def spec_digest(spec: InstanceSpec) -> str:
+    """What a domain was started from and keeps until its end, as hex.
+
+    The power wish does not count, nor do disks and cards, which are compared one by one, nor names, which it does not know.
+    """
+    lasting = dataclasses.replace(spec, power=Power.ON, disks=(), interfaces=(), name="any", namespace="")
+    return hashlib.sha256(json.dumps(dump(lasting), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,25 @@ def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) ->
         router_generation=network.router_generation, mesh_generation=network.mesh_generation
     )
     carrier = carriers.carrier_of(network.pk)
+    needed = _spread(network, nodes, carrier, caller)
+    if carrier is not None:
+        router = serve(network, carrier, caller)
+        for node in nodes:
+            needed[node].append(router)
+    return needed
+
+
+def bring_mesh(network: Network, node: UUID, caller: Caller) -> list[Operation]:
+    """The network on the node, without a word to its router: for a guest that the carrier knows already."""
+    network.mesh_generation += wishes.want(node, "network", network.pk)
+    Network.objects.filter(pk=network.pk).update(mesh_generation=network.mesh_generation)
+    return _spread(network, [node], carriers.carrier_of(network.pk), caller)[node]
+
+
+def _spread(
+    network: Network, nodes: Sequence[UUID], carrier: UUID | None, caller: Caller
+) -> dict[UUID, list[Operation]]:
+    """Every holder that does not know the mesh as it is now gets its operation; those that each of `nodes` waits for."""
     needed: dict[UUID, list[Operation]] = {node: [] for node in nodes}
     for holder in wishes.holders("network", network.pk):
         if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
@@ -63,10 +82,6 @@ def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) ->
         for node in nodes:
             if holder in (node, carrier):
                 needed[node].append(operation)
-    if carrier is not None:
-        router = serve(network, carrier, caller)
-        for node in nodes:
-            needed[node].append(router)
     return needed
 
 
@@ -260,9 +275,20 @@ def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[O
     in_use = Interface.objects.filter(network=network, state__in=LIVING)
     if network.state == State.DELETE_WAIT and not in_use.exists():
         return dissolve(network, caller)
-    if node is not None and node != carrier and not in_use.filter(instance__node_id=node).exists():
-        retire(network, [node], caller)
+    if node is not None:
+        leave_mesh(network, node, caller)
     return [] if carrier is None else [serve(network, carrier, caller)]
+
+
+def leave_mesh(network: Network, node: UUID, caller: Caller) -> None:
+    """The network goes from the node where neither a guest nor its router needs it. Call under its row's lock."""
+    guests = Interface.objects.filter(network=network, state__in=LIVING, instance__node_id=node)
+    if (
+        node != carriers.carrier_of(network.pk)
+        and not guests.exists()
+        and node in wishes.holders("network", network.pk)
+    ):
+        retire(network, [node], caller)
 
 
 def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
@@ -326,7 +352,8 @@ def release(instance: Instance) -> bool:
 def may_be_held(instance: Instance) -> bool:
     """A node should hold the guest, or has not confirmed that it does not."""
     rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk)
-    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exists()
+    rows = rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)
+    return rows.exclude(node__state=State.DELETED).exists()
 
 
 def release_interface(interface: UUID, network: UUID) -> None:

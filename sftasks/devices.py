@@ -12,7 +12,7 @@ from uuid import UUID
 from sftasks import attachment, engine, outside, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import allocator, artifact_refs, ipam, reservations
+from sfweb.domain import allocator, artifact_refs, ipam, pending, reservations
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewDisk, NewInterface
@@ -61,10 +61,11 @@ def lock_blobs(blobs: Iterable[Blob | None]) -> list[Blob]:
 
 
 def lock_created(instance: UUID) -> Instance:
-    """The instance under its lock. Raises NotReady unless it is created."""
+    """The instance under its lock. Raises NotReady unless it is created, Conflict while it is being moved."""
     row = Instance.objects.select_for_update().get(pk=instance)
     if row.state != State.CREATED:
         raise NotReady(f"instance {row.name} is {row.state}")
+    pending.require_unmoved(row.pk)
     return row
 
 

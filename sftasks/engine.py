@@ -345,6 +345,8 @@ def _stop(operation: Operation) -> None:
     One that had nothing left to send was asked too late: it ends as it would have.
     """
     kind = kinds()[operation.kind]
+    if kind.committed is not None and kind.committed(operation):
+        return
     if kind.retract is not None:
         fail(operation, "cancelled", "cancelled while it ran")
         return

@@ -109,6 +109,9 @@ class Kind:
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
     creates     its object is not there before: when its node goes missing it unwinds, where others leave their wish (EN-12)
+    finds_out   actions after which a later stage looks at what is: however they end, the operation goes on to that look, and
+                while a node is missing that would answer it, it waits (EN-8)
+    committed   true once it has to go on although it is asked to stop
     """
 
     name: str
@@ -121,6 +124,8 @@ class Kind:
     coalesces: bool = False
     supersedes: bool = False
     creates: bool = False
+    finds_out: frozenset[str] = frozenset()
+    committed: Callable[[Operation], bool] | None = None
     observational: bool = False
     priority: int = 20
 

@@ -94,6 +94,8 @@ def _tell_deferral(operation: Operation, step: Step, outcome: Outcome, wait: flo
 
 
 def _refused(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    if _is_looked_into(operation, step):
+        return _end_for_now(step, outcome)
     mend = kinds()[operation.kind].mend
     if step.purpose == "do" and mend is not None and step.failures < action.retries and mend(operation, step, outcome):
         _again(step, 0, outcome, failures=step.failures + 1)
@@ -102,7 +104,22 @@ def _refused(operation: Operation, step: Step, outcome: Outcome, action: Action)
     return Verdict.FAIL
 
 
+def _is_looked_into(operation: Operation, step: Step) -> bool:
+    return step.purpose == "do" and step.action in kinds()[operation.kind].finds_out
+
+
+def _end_for_now(step: Step, outcome: Outcome) -> Verdict:
+    """What it has done is found out by a later stage of the operation (EN-8)."""
+    transition(step, StepState.DONE, outcome=dump(outcome), finished_at=UtcNow(), reason=outcome.code[:255])
+    return Verdict.GO_ON
+
+
 def _unknown(operation: Operation, step: Step, outcome: Outcome, action: Action) -> Verdict:
+    if _is_looked_into(operation, step):
+        if action.once:
+            return _end_for_now(step, outcome)
+        _again(step, BACKOFF_SECONDS[-1] * settings.TIME_SCALE, outcome)
+        return Verdict.GO_ON
     if not action.once and step.unknowns == 0:
         _again(step, BACKOFF_SECONDS[0] * settings.TIME_SCALE, outcome, unknowns=1)
         return Verdict.GO_ON

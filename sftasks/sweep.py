@@ -17,7 +17,7 @@ from sfweb.domain import node_life
 from sfweb.domain.transactions import durable
 from sfweb.models import DependencyKind, Node, Operation, OperationDependency, Step
 from sfweb.models.fields import FromNow, UtcNow
-from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
+from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, State, StepState, transition
 
 log = logging.getLogger(__name__)
 PAGE = 200
@@ -58,12 +58,21 @@ def give_up(operation_uuid: UUID) -> None:
     Everything else fails and nothing is undone: its wish stays in the rows and is sent when the node returns.
     """
     operation = Operation.objects.select_for_update().get(pk=operation_uuid)
+    if operation.state == OperationState.RUNNING and _must_be_heard(operation):
+        return
     if operation.state == OperationState.RUNNING and _lose_steps(operation):
         if kinds()[operation.kind].creates:
             engine.fail(operation, *MISSING)
         else:
             engine.end(operation, OperationState.FAILED, *MISSING)
     engine.after_commit(engine.advance, operation.pk)
+
+
+def _must_be_heard(operation: Operation) -> bool:
+    """True while only a node that is missing, and may return, can say what was done (EN-8)."""
+    looks = kinds()[operation.kind].finds_out
+    silent = Step.objects.filter(operation=operation, state__in=OPEN_STEP, node__in=node_life.beyond_reach())
+    return silent.filter(action__in=looks).exclude(node__state=State.DELETED).exists()
 
 
 def _lose_steps(operation: Operation) -> bool:

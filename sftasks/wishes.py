@@ -9,6 +9,7 @@ from sftasks.operation import PlannedStep, served
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.models import NodeObject, Step, Wanted
 from sfweb.models.fields import UtcNow
+from sfweb.models.state import State
 
 FOR_EVER = 2**52
 """The generation of the end of an object that has no row: nothing about it can be newer."""
@@ -93,9 +94,12 @@ def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int)
 
 
 def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
-    """The nodes that should no longer hold the object and have not confirmed that, in a fixed order (EN-12)."""
+    """The nodes that should no longer hold the object and have not confirmed that, in a fixed order (EN-12).
+
+    Not those that were given up: what they may have keeps nothing taken.
+    """
     rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.ABSENT)
-    rows = rows.exclude(applied_wanted=Wanted.ABSENT)
+    rows = rows.exclude(applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
     return list(rows.order_by("node_id").values_list("node_id", flat=True))
 
 

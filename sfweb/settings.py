@@ -179,6 +179,10 @@ NODE_MISSING_SECONDS = 120 * TIME_SCALE
 CARRIER_LEASE_SECONDS = 60 * TIME_SCALE
 NODE_RESOURCES_SECONDS = 300 * TIME_SCALE
 """How often an event tells what a node has."""
+DRAIN_AT_ONCE = int(os.environ.get("DRAIN_AT_ONCE", "2"))
+"""Instances of one node that move away at the same time."""
+SHUT_DOWN_SECONDS = float(os.environ.get("SHUT_DOWN_SECONDS", "120")) * TIME_SCALE
+"""How long a guest that is to be moved cold may take to shut down."""
 REPORT_IDLE_SECONDS = 30 * TIME_SCALE
 REPORT_BUSY_SECONDS = 5 * TIME_SCALE
 REPORT_CARRIER_SECONDS = 10 * TIME_SCALE

@@ -83,6 +83,9 @@ class FakeNode:
     def ticket(self, token: str, blob: str, peer: str) -> dict[str, object]:
         return vouchers.blob_ticket(self.row, token, blob, peer)
 
+    def instance_ticket(self, token: str, instance: str, peer: str) -> dict[str, object]:
+        return vouchers.instance_ticket(self.row, token, instance, peer)
+
     def work(self) -> int:
         """Perform the letters that have arrived and what the journal's inbox has."""
         letters, self.letters = self.letters, []
@@ -124,6 +127,7 @@ class FakeNode:
                 facts={
                     "capacity": {"cpus": offered.cpus, "memory_mb": offered.memory_mb, "disk_gb": offered.disk_gb},
                     "mesh_address": self.address,
+                    "storage": self.host.probe_storage(),
                 },
                 inventory=self.findings.inventory,
                 power_off_by_guest=tuple(self.findings.powered_off),
@@ -159,6 +163,8 @@ class Cluster:
         self.nodes = [
             FakeNode(directory, f"node{number}", f"198.18.0.{10 + number}", capacity) for number in range(1, nodes + 1)
         ]
+        for node in self.nodes:
+            node.host.neighbours = {other.address: other.host for other in self.nodes if other is not node}
         self._by_pk = {str(node.pk): node for node in self.nodes}
         for node in self.nodes:
             self.run(node.report)
@@ -260,7 +266,8 @@ def _refuse_one(cluster: Cluster, scenario: Scenario, number: int) -> str:
         assert operation.state == "succeeded", operation.error_message
         return ""
     assert operation.state not in OPEN_OPERATION, f"refused {calls.refused}: {operation.state}"
-    assert cluster.findings() == [], f"refused {calls.refused}"
+    found = cluster.findings()
+    assert found == [], f"refused {calls.refused}: {found}"
     return calls.refused
 
 

@@ -51,6 +51,10 @@ class RecordingCall:
         self.secrets_fetched += 1
         return self.drive
 
+    def instance_ticket(self, instance: str, peer: str) -> tuple[str, str]:
+        self.peers.append((instance, peer))
+        return self._ticket
+
     def blob_ticket(self, blob: str, peer: str) -> tuple[str, str]:
         self.peers.append((blob, peer))
         return self._ticket

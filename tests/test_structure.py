@@ -27,6 +27,7 @@ OF_THE_NODE_ALONE = {
     "fake_files",
     "fake_guests",
     "fake_host",
+    "fake_moves",
     "fake_store",
     "journal",
     "logs",

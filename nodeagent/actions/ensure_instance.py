@@ -5,15 +5,11 @@ that the spec does not name any more is removed. A running domain gets and loses
 of its spec. What else changed waits for the next start; the fact `restart_needed` says so.
 """
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 
 from nodeagent.action import Action, Result
 from nodeagent.host import Call, DomainState, Host, Refused, Retry
-from nodeagent.specs import DiskSpec, InstanceSpec, Power, disk_device
-from nodeagent.wire import dump
+from nodeagent.specs import DiskSpec, InstanceSpec, Power, disk_device, spec_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +44,6 @@ def run(request: Request, host: Host, call: Call) -> Result:
         change=change,
         facts={"power": str(spec.power), "restart_needed": bool(stays and domain and domain.digest != digest)},
     )
-
-
-def spec_digest(spec: InstanceSpec) -> str:
-    """What a domain was started from and keeps until its end, as hex.
-
-    The power wish does not count, nor do disks and cards, which are compared one by one, nor names, which it does not know.
-    """
-    lasting = dataclasses.replace(spec, power=Power.ON, disks=(), interfaces=(), name="any", namespace="")
-    document = dump(lasting)
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _require_own_disks(spec: InstanceSpec, present: dict[str, str | None]) -> None:

@@ -5,7 +5,6 @@ the agent opens one for writing (SE-9); disks are overlays.
 """
 
 import contextlib
-import errno
 import json
 import os
 import time
@@ -18,7 +17,7 @@ from nodeagent import wire
 from nodeagent.drivers import checksum_list, digests, disks, fetch, foreign_images, uploads
 from nodeagent.drivers.digests import Content, Digests
 from nodeagent.drivers.image_header import CONVERTIBLE, Header
-from nodeagent.drivers.layout import Layout, appearing, remove
+from nodeagent.drivers.layout import Layout, appearing, remove, telling_a_full_disk
 from nodeagent.host import BlobFacts, Call, Refused, Retry
 from nodeagent.specs import BlobSource, BlobSpec
 
@@ -51,7 +50,7 @@ class Blobs:
             opening = fetch.opened_from_peer(f"{url}{part}", ticket)
         else:
             opening = fetch.opened(source.url, self._policy())
-        with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
+        with telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
             with opening as opened:
                 content = _copy(opened, temporary, spec, call)
             if opened.length is None and not content.size:
@@ -72,7 +71,7 @@ class Blobs:
                 raise Retry("upload.incomplete", f"upload {upload} has {size} of {acknowledged} bytes")
             os.truncate(file.fileno(), acknowledged)
             content = digests.of_file(path, _Teller(call, acknowledged))
-            with _telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
+            with telling_a_full_disk(), appearing(self._layout.blob(spec.blob), call.token) as temporary:
                 # A second name, so that a crash in between leaves the upload to be adopted again.
                 temporary.hardlink_to(path)
                 made = self._made_of(temporary, spec, content, call, any_content=True)
@@ -95,7 +94,7 @@ class Blobs:
 
     def put(self, blob: str, content: bytes, token: str) -> BlobFacts:
         """Keep bytes that this node made itself, whatever they are."""
-        with _telling_a_full_disk(), appearing(self._layout.blob(blob), token) as temporary:
+        with telling_a_full_disk(), appearing(self._layout.blob(blob), token) as temporary:
             temporary.write_bytes(content)
             seen = Digests()
             seen.update(content)
@@ -117,7 +116,7 @@ class Blobs:
             spec = BlobSpec(blob=blob, source=BlobSource(peer=blob), max_virtual_gb=ANY_SIZE_GB)
             return self._settle(path, spec, call.token, (content, _as_it_is(path)), {})
 
-        with _telling_a_full_disk(), contextlib.ExitStack() as stack:
+        with telling_a_full_disk(), contextlib.ExitStack() as stack:
             yield [stack.enter_context(appearing(self._layout.blob(blob), call.token)) for blob in blobs], settle
 
     def remove(self, blob: str) -> str:
@@ -221,13 +220,3 @@ class _Teller:
         if now >= self._next:
             self._next = now + PROGRESS_SECONDS
             self._call.progress(min(99, done * 100 // self._whole) if self._whole else 0)
-
-
-@contextlib.contextmanager
-def _telling_a_full_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Refused("disk.full", os.strerror(error.errno)) from error
-        raise

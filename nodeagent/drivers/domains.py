@@ -128,6 +128,11 @@ class Domains:
         """Reset, or press the power button: the guest decides whether and when it comes back."""
         self.on(instance, lambda domain: domain.reset(0) if hard else domain.reboot(libvirt.VIR_DOMAIN_REBOOT_DEFAULT))
 
+    def shut_down(self, instance: str) -> None:
+        """Press the power button."""
+        with _tolerating_absence():
+            self.on(instance, lambda domain: domain.shutdown())
+
     def open_graphics(self, instance: str, seconds: int) -> GraphicsAccess:
         """Give the graphics a new password that is valid that long (SE-15)."""
 
@@ -226,6 +231,10 @@ class Domains:
             return act(domain)
 
         return self._call(instance, work)
+
+    def migrate(self, instance: str, seconds: float, act: Callable[[Any], None]) -> None:
+        """As `on`, for what takes as long as it takes: other calls about the domain go on beside it."""
+        self._deadlines.run(f"move of {instance}", seconds, lambda: act(self._find(instance)))
 
     def _call(self, thing: str, call: Callable[[], T]) -> T:
         return self._deadlines.run(thing, self._seconds, lambda: self._translated(call))

@@ -4,12 +4,14 @@ All of it is on one file system, so that a finished file gets its name by rename
 contain the token of the attempt (EN-15).
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nodeagent.host import Refused
 from nodeagent.specs import DISK_FILE, UUID, require_uuid
 
 DISK_SUFFIX = ".qcow2"
@@ -57,6 +59,13 @@ class Layout:
     def nvram(self, instance: str) -> Path:
         return self.instance(instance) / "nvram.fd"
 
+    def instance_files(self, instance: str) -> dict[str, Path]:
+        """{name: path} of what makes up the instance: disks, config drive, variables of its firmware, console log."""
+        others = [self.config_drive(instance), self.console_log(instance), self.nvram(instance)]
+        disks = self.instance(instance).glob(f"*{DISK_SUFFIX}")
+        found = [path for path in disks if DISK_FILE.match(path.name.removesuffix(DISK_SUFFIX))]
+        return {path.name: path for path in [*sorted(found), *others] if path.is_file()}
+
     def known_instances(self) -> list[str]:
         """Every instance with files. Raises OSError when the folder cannot be read."""
         return sorted(entry.name for entry in os.scandir(self.instances) if UUID.match(entry.name))
@@ -85,6 +94,17 @@ def appearing(target: Path, token: str) -> Iterator[Path]:
         flush(target.parent)
     finally:
         remove(temporary)
+
+
+@contextmanager
+def telling_a_full_disk() -> Iterator[None]:
+    """Raises Refused("disk.full") for what the file system has no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Refused("disk.full", os.strerror(error.errno)) from error
+        raise
 
 
 def flush(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What this machine is: its size, the MTU of a bridge, the networks on a device, which port is free."""
 
 import errno
+import hashlib
 import ipaddress
 import os
 import shutil
@@ -12,6 +13,7 @@ from nodeagent.config import Reserve, Share
 from nodeagent.host import Capacity
 
 ROUTES = Path("/proc/net/route")
+PROCESSORS = Path("/proc/cpuinfo")
 FIRMWARE = Path("/usr/share/qemu/firmware")
 
 
@@ -25,13 +27,29 @@ def capacity(share: Share, reserve: Reserve, state: Path, acceleration: str) -> 
     }
     kept = {"cpus": threads, "memory_mb": memory_mb, "disk_gb": disk_gb}
     reserved = {name: max(0, there - offered[name]) for name, there in kept.items()}
-    facts = {"acceleration": acceleration, "vsock": has_vsock(), "disk_free_gb": free_gb(state), "reserved": reserved}
+    facts = {
+        "acceleration": acceleration,
+        "cpu_model": cpu_model(acceleration),
+        "vsock": has_vsock(),
+        "disk_free_gb": free_gb(state),
+        "reserved": reserved,
+    }
     return Capacity(**offered, extra=facts)
 
 
 def _less(there: int, reserved: int) -> int:
     """A small machine keeps half of what it has, rounded down: never its last thread is taken from guests."""
     return there - min(reserved, there // 2)
+
+
+def cpu_model(acceleration: str, table: Path = PROCESSORS) -> str:
+    """What a running guest sees of this machine's processor: only to one with the same can it move (EN-8). TCG shows none."""
+    if acceleration != "kvm":
+        return ""
+    lines = [line.partition(":") for line in table.read_text().partition("\n\n")[0].splitlines()]
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    flags = hashlib.sha256(" ".join(sorted(told.get("flags", "").split())).encode()).hexdigest()
+    return f"{told.get('model name', 'unknown')} {flags[:16]}"
 
 
 def free_gb(state: Path) -> int:

@@ -20,7 +20,9 @@ from nodeagent.drivers.disks import Disks
 from nodeagent.drivers.domains import Domains, GraphicsAccess
 from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
+from nodeagent.drivers.moves import Moves
 from nodeagent.drivers.snapshots import Snapshots
+from nodeagent.drivers.storage import Storage
 from nodeagent.host import (
     BlobCheck,
     BlobFacts,
@@ -31,6 +33,7 @@ from nodeagent.host import (
     DomainState,
     GuestState,
     HostInventory,
+    Movement,
     Refused,
     Retry,
     Snapshot,
@@ -110,6 +113,8 @@ class RealHost:
         self._guests = GuestAgents(self._domains, self._blobs)
         self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
         self._devices = Devices(self._domains)
+        self._storage = Storage(self._layout)
+        self._moves = Moves(config, self._layout, self._blobs, self._domains)
 
     @cached_property
     def acceleration(self) -> str:
@@ -127,7 +132,6 @@ class RealHost:
         return self._domains.stuck
 
     def watch(self) -> None:
-        """Queue what happens to domains in `events`; for the one process that reports."""
         self._domains.watch()
 
     def close(self) -> None:
@@ -143,7 +147,6 @@ class RealHost:
         return self._cpu.fractions()
 
     def trim_console_logs(self) -> int:
-        """Hold every console log to its limit (SE-10); how many had grown past it."""
         logs = (self._layout.console_log(instance) for instance in self._layout.known_instances())
         return sum(console_log.trim(log) for log in logs)
 
@@ -184,8 +187,10 @@ class RealHost:
         return fetch.is_changed(url, self._fetch_policy(), validators)
 
     def verify_blobs(self, budget: int) -> list[BlobCheck]:
-        """For the one process that reports."""
         return self._checks.advance(budget)
+
+    def probe_storage(self) -> Mapping[str, str]:
+        return self._storage.probe()
 
     def remove_blob(self, blob: str) -> str:
         users = self._disks.users_of(blob)
@@ -231,6 +236,9 @@ class RealHost:
     def has_config_drive(self, instance: str) -> bool:
         return self._layout.config_drive(instance).exists()
 
+    def copy_instance(self, spec: InstanceSpec, peer: str, call: Call, *, disks: bool) -> str:
+        return self._moves.copy(spec, peer, call, spec.disks if disks else ())
+
     def remove_instance_files(self, instance: str) -> str:
         return "removed" if remove(self._layout.instance(instance)) else "unchanged"
 
@@ -256,6 +264,12 @@ class RealHost:
 
     def stop_domain(self, instance: str) -> str:
         return self._domains.stop(instance)
+
+    def shut_down_domain(self, instance: str) -> None:
+        self._domains.shut_down(instance)
+
+    def migrate_domain(self, move: Movement, call: Call) -> None:
+        self._moves.migrate(move, call)
 
     def attach_interface(self, instance: str, interface: InterfaceSpec) -> None:
         self._devices.attach(instance, domain_xml.interface_document(interface, self._surroundings((), (interface,))))

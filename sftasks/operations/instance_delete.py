@@ -35,8 +35,8 @@ def request(caller: Caller, instance: Instance) -> Accepted:
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
-    instance = Instance.objects.get(pk=operation.params["instance"])
-    holds = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk)
+    instance = Instance.objects.select_related("node").get(pk=operation.params["instance"])
+    holds = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk, node=instance.node)
     return [[instances.step(instance, "remove_instance")]] if instance.node_id and holds.exists() else []
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment, devices
+from sftasks import attachment, devices, moves
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
 from sfweb.models import Instance, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
@@ -13,6 +13,7 @@ from sfweb.models.state import State, StepState
 def stages(operation: Operation) -> Sequence[Stage]:
     instance = UUID(operation.params["instance"])
     rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).order_by("node_id")
+    rows = rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
     return [
         [
             PlannedStep(
@@ -33,6 +34,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         if done.exists():
             Instance.objects.filter(pk=instance.pk).update(observed_power=instance.power, power_observed_at=UtcNow())
     devices.settle(instance)
+    moves.settle(instance)
     if instance.state in (State.DELETED, State.ERROR) and not _still_wanted(instance):
         attachment.release(instance)
         attachment.leave(instance)

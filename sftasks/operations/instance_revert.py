@@ -12,7 +12,7 @@ from django.db.models import F
 from sftasks import attachment, captures, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import snapshots
+from sfweb.domain import pending, snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.models import Blob, Disk, Instance, Operation, SnapshotSet
@@ -30,6 +30,7 @@ def request(caller: Caller, instance: Instance, snapshot: SnapshotSet) -> Accept
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs.values()).order_by("pk"):
         snapshots.require_blob(blob)
     row = Instance.objects.select_for_update().get(pk=instance.pk)
+    pending.require_unmoved(row.pk)
     disks = snapshots.disks_to_capture(row, None)
     snapshots.require_match(disks, blobs)
     before = captures.promise(row, disks, reason="revert")

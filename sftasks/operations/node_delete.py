@@ -6,6 +6,7 @@ from django.db.models import Exists, OuterRef
 
 from sftasks import attachment, engine
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
+from sfweb.domain import reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
@@ -30,6 +31,7 @@ def request(caller: Caller, node: Node) -> Accepted:
     if row.state == State.DELETED:
         raise NotFound(f"node not found: {row.name}")
     placed = Instance.objects.filter(node=row).exclude(state=State.DELETED).count()
+    placed += reservations.arriving(row.pk)
     carried = CarrierLease.objects.filter(node=row).count()
     alone = _only_copies(row)
     if placed or carried or alone:

@@ -14,7 +14,7 @@ from sftasks import outcomes, statements
 from sftasks.operation import PlannedStep, Served, Wish
 from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
-from sfweb.models import ArtifactVersion, Disk, Instance, Interface, Operation
+from sfweb.models import ArtifactVersion, Disk, Instance, Interface, Node, Operation
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State
 
@@ -39,9 +39,11 @@ def on_node(instance: Instance, caller: Caller) -> Wish:
 def step(instance: Instance, action: str, **arguments: Any) -> PlannedStep:
     """One step on the instance's node."""
     assert instance.node_id is not None, "a placed instance has a node"
-    return PlannedStep(
-        node=instance.node_id, action=action, object_type="instance", object_uuid=instance.pk, arguments=arguments
-    )
+    return step_on(instance.node_id, instance, action, **arguments)
+
+
+def step_on(node: UUID, instance: Instance, action: str, **arguments: Any) -> PlannedStep:
+    return PlannedStep(node=node, action=action, object_type="instance", object_uuid=instance.pk, arguments=arguments)
 
 
 def note_power(instance: Instance, operation: Operation) -> None:
@@ -65,21 +67,24 @@ def _advance(instance: UUID, node: UUID, above: int) -> None:
 
 def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     row = Instance.objects.select_related("namespace").get(pk=instance)
-    if row.node_id != node:
-        return None
+    return {"spec": dump(_spec(row, **arguments))} if row.node_id == node else None
+
+
+def _spec(row: Instance, power: str = "", console_port: int = 0, vdi_port: int = 0) -> InstanceSpec:
+    """The instance as its rows say, but for what is named."""
     video = row.video
-    spec = InstanceSpec(
-        instance=str(instance),
+    return InstanceSpec(
+        instance=str(row.pk),
         name=row.name,
         namespace=row.namespace.name,
         cpus=row.cpus,
         memory_mb=row.memory_mb,
-        power=Power(arguments.get("power", row.power)),
+        power=Power(power or row.power),
         disks=tuple(_disks(row)),
         interfaces=tuple(_interface(card) for card in _cards(row)),
         config_drive=row.config_drive,
-        console_port=row.console_port or 0,
-        vdi_port=row.vdi_port or 0,
+        console_port=console_port or row.console_port or 0,
+        vdi_port=vdi_port or row.vdi_port or 0,
         vsock_cid=row.vsock_cid or 0,
         video=VideoSpec(model=video["model"], memory_kb=video["memory"], protocol=video["vdi"]),
         machine=row.machine_type,
@@ -88,7 +93,24 @@ def _present(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[s
         nvram=str(row.nvram_blob_id) if row.nvram_blob_id else None,
         guest_agent=bool(row.side_channels),
     )
-    return {"spec": dump(spec)}
+
+
+def _arriving(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """To the node that the instance is on its way to, from the one where it is; None once it is there."""
+    row = Instance.objects.select_related("namespace").get(pk=instance)
+    if row.node_id == node:
+        return None
+    spec = _spec(row, console_port=arguments["console_port"], vdi_port=arguments["vdi_port"])
+    return {"spec": dump(spec), "peer": str(row.node_id), "running": arguments["running"]}
+
+
+def _leaving(instance: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    row = Instance.objects.select_related("namespace").get(pk=instance)
+    if row.node_id != node:
+        return None
+    address = Node.objects.values_list("mesh_address", flat=True).get(pk=arguments["target"])
+    ports = {name: arguments[name] for name in ("console_port", "vdi_port")}
+    return {"spec": dump(_spec(row)), "address": address, **ports}
 
 
 def _disks(row: Instance) -> list[DiskSpec]:
@@ -164,5 +186,8 @@ OBJECT = Served(
         "reboot_instance": _named,
         "observe_instance": _named,
         "snapshot_instance": _captured,
+        "receive_instance": _arriving,
+        "migrate_instance": _leaving,
+        "shut_down_instance": _named,
     },
 )

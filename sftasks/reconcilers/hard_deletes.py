@@ -81,6 +81,7 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
     if object_type:
         kinds = (object_type, "router") if object_type == "network" else (object_type,)
         held = NodeObject.objects.filter(object_type__in=kinds, object_uuid=OuterRef("pk"))
+        held = held.exclude(node__state=State.DELETED)  # given up: nobody waits for it
         rows = rows.exclude(Exists(held.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)))
     if model is Network:
         rows = rows.exclude(Exists(Interface.objects.filter(network=OuterRef("pk"))))  # they go with their instances

@@ -16,6 +16,7 @@ from sftasks import engine, wishes
 from sftasks.operation import Wish
 from sftasks.passes import one_of_many
 from sftasks.plans import blobs, instances, networks, routers
+from sfweb.domain import node_life
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.transactions import durable
 from sfweb.models import Blob, Instance, Network, NodeObject, Operation, Wanted
@@ -23,6 +24,8 @@ from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State
 
 PAGE = 500
+ORDER = ("blob", "network", "router", "instance")
+"""What a host that has restarted needs first: a guest is started when its networks are there, or tried again until they are."""
 AGAIN_SECONDS = 600.0
 """Between two attempts to take away what refused to go."""
 
@@ -36,11 +39,10 @@ def close_gaps(node: UUID | None = None) -> int:
     """The same for one node at once, when its inventory has just shown a difference; how many operations that made."""
     submitted, last = 0, 0
     while submitted < PAGE and (rows := list(_page(node, last))):
-        busy = _busy(rows)
-        for row in rows[: PAGE - submitted]:
+        busy, last = _busy(rows), rows[-1].pk
+        for row in sorted(rows, key=lambda row: ORDER.index(row.object_type))[: PAGE - submitted]:
             if not busy.intersection(_keys(row)):
                 submitted += one_of_many(partial(_submit, row), "wish cannot be served", object=_keys(row)[1])
-        last = rows[-1].pk
     return submitted
 
 
@@ -49,7 +51,9 @@ def _page(node: UUID | None, after: int) -> QuerySet[NodeObject]:
     fresh = FromNow(-settings.NODE_SILENT_SECONDS)
     absent = Q(wanted=Wanted.ABSENT)
     rows = NodeObject.objects.filter(
-        absent & Q(node__state=State.MISSING) | Q(node__state=State.CREATED), pk__gt=after, node__last_seen__gt=fresh
+        absent & Q(node__state=State.MISSING) | Q(node__state__in=node_life.HERE),
+        pk__gt=after,
+        node__last_seen__gt=fresh,
     ).filter(absent | Q(error__isnull=True))
     if node is not None:
         rows = rows.filter(node=node)

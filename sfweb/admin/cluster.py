@@ -9,6 +9,7 @@ from django.core.validators import validate_email
 from django.http import HttpRequest
 from django_celery_beat.models import PeriodicTask
 
+from sftasks.operations import node_drain
 from sftasks.schedule import RECONCILERS, task_name
 from sfweb.admin.pages import ReadOnlyPage, for_each
 from sfweb.domain.image_urls import check_image_url
@@ -19,11 +20,20 @@ from sfweb.models.notice import NOTICE_KINDS
 
 
 class NodePage(ReadOnlyPage):
-    list_display = ("name", "state", "cordoned", "carrier_eligible", "mesh_address", "last_seen", "clock_skew")
+    list_display = (
+        "name",
+        "state",
+        "error_message",
+        "cordoned",
+        "carrier_eligible",
+        "mesh_address",
+        "last_seen",
+        "clock_skew",
+    )
     list_filter = ("state", "cordoned", "carrier_eligible")
     search_fields = ("name", "uuid", "mesh_address")
     ordering = ("name",)
-    actions = ("cordon_nodes", "uncordon_nodes")
+    actions = ("cordon_nodes", "uncordon_nodes", "drain_nodes")
 
     @admin.action(description="Cordon: place nothing new on them", permissions=["act"])
     def cordon_nodes(self, request: HttpRequest, rows: Any) -> None:
@@ -32,6 +42,10 @@ class NodePage(ReadOnlyPage):
     @admin.action(description="Uncordon: place on them again", permissions=["act"])
     def uncordon_nodes(self, request: HttpRequest, rows: Any) -> None:
         for_each(self, request, rows, lambda caller, row: cordon(caller, row, False))
+
+    @admin.action(description="Drain: cordon, and move away what is there while it runs", permissions=["act"])
+    def drain_nodes(self, request: HttpRequest, rows: Any) -> None:
+        for_each(self, request, rows, node_drain.request)
 
 
 class ClusterCapacityPage(ReadOnlyPage):

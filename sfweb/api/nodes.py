@@ -39,6 +39,7 @@ def node_views(rows: Sequence[Node]) -> list[dict[str, Any]]:
             "is_database_node": False,
             "is_cluster_maintainer": False,
             "cordoned": row.cordoned,
+            "error_message": row.error_message,
             "clock_skew": row.clock_skew,
             "capacity": _capacity(row),
         }

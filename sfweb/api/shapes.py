@@ -363,6 +363,7 @@ SHAPES: dict[str, Shape] = {
         is_database_node=FLAG,
         is_cluster_maintainer=FLAG,
         cordoned=FLAG,
+        error_message=maybe(TEXT),
         clock_skew=maybe(NUMBER),
         capacity=maybe(mapping(WHOLE)),
     ),

@@ -71,6 +71,7 @@ def _capacity() -> list[str]:
 
 def _reservations() -> list[str]:
     live = PlacementReservation.objects.filter(state__in=LIVE_RESERVATION).select_related("instance")
+    live = live.exclude(node__state=State.DELETED)  # of a node that was given up: its instances may be rebuilt
     residues = _residue_owners()
     return [
         f"reservation of {row.instance.name} ({row.instance.state}) is still {row.state}"
@@ -91,6 +92,7 @@ def _residue_owners(object_type: str = "instance") -> set[UUID]:
     rows = NodeObject.objects.filter(object_type=object_type, wanted=Wanted.ABSENT).exclude(
         applied_wanted=Wanted.ABSENT
     )
+    rows = rows.exclude(node__state=State.DELETED)
     return set(rows.values_list("object_uuid", flat=True))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
@@ -254,6 +254,7 @@ def _promised(without: uuid.UUID | None = None) -> dict[str, int]:
 
 def _used(namespace: uuid.UUID) -> Room:
     held = PlacementReservation.objects.filter(instance__namespace=namespace, state__in=LIVE_RESERVATION)
+    held = held.filter(node=F("instance__node"))  # one that moves has room on two nodes, and counts once
     sums = held.aggregate(**{name: Sum(name) for name in DIMENSIONS})
     return Room(**{name: sums[name] or 0 for name in DIMENSIONS})
 

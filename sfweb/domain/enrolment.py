@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from django.conf import settings
 
-from sfweb.domain import broker_users, capacity
+from sfweb.domain import broker_users, capacity, node_life
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
 from sfweb.models import Node, NodeCredential
@@ -23,8 +23,8 @@ from sfweb.models.state import State
 log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
 _WITH_CREDENTIAL = (
-    "SELECT nodes.uuid, name, state, mesh_address, byte_port, cordoned, carrier_eligible, last_seen, report_interval,"
-    " clock_skew, actions, inventory_at, inventory_wanted, created_at, deleted_at,"
+    "SELECT nodes.uuid, name, state, error_message, mesh_address, byte_port, cordoned, carrier_eligible, last_seen,"
+    " report_interval, clock_skew, actions, inventory_at, inventory_wanted, created_at, deleted_at,"
     " secret_digest, signing_key, incarnation, seen_incarnation"
     " FROM nodes JOIN node_credentials ON node_credentials.node_id = nodes.uuid WHERE nodes.uuid = %s"
 )
@@ -35,13 +35,14 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def enrol(name: str, *, replace: bool = False) -> str:
+def enrol(name: str, *, replace: bool = False, returned: bool = False) -> str:
     """Make the node's row, or rotate its credential; returns the line `sf1:<control addresses>:<node uuid>:<secret>`.
 
     With BROKER_ADMIN_URL the node's user at the broker is made too, or given its new password (SE-1).
-    Raises Conflict when the node's present credential reported within two minutes, unless `replace`.
+    Raises Conflict when the node's present credential reported within two minutes, unless `replace`, and for the name of a
+    deleted node, unless it has `returned`: then it is missing until it has taken away what was rebuilt elsewhere (EN-12).
     """
-    node, signing_key, secret = _issue(name, replace)
+    node, signing_key, secret = _issue(name, replace, returned)
     if broker_users.is_used():
         _make_broker_user(node, signing_key)
     return f"sf1:{','.join(settings.INTERNAL_ADDRESSES)}:{node}:{secret}"
@@ -56,18 +57,23 @@ def _make_broker_user(node: uuid.UUID, signing_key: str) -> None:
 
 
 @durable
-def _issue(name: str, replace: bool) -> tuple[uuid.UUID, str, str]:
+def _issue(name: str, replace: bool, returned: bool) -> tuple[uuid.UUID, str, str]:
     """The node's row with a new signing key and enrolment secret; (node, signing key, secret)."""
     secret = secrets.token_urlsafe(32)
     node, created = Node.objects.get_or_create(name=name)
+    fresh: dict[str, Any] = {}
     if node.state == State.DELETED:
-        raise Conflict(f"{name} is the name of a deleted node: choose another", code="node.deleted")
+        if not returned:
+            message = f"{name} is the name of a deleted node: choose another, or say that it has returned"
+            raise Conflict(message, code="node.deleted")
+        node_life.come_back(node)
+        fresh = {"incarnation": None, "seen_incarnation": None}
     lately = FromNow(-REPORTED_LATELY_SECONDS * settings.TIME_SCALE)
     if not replace and Node.objects.filter(pk=node.pk, last_seen__gt=lately).exists():
         raise Conflict(f"{name} reported a moment ago; use --replace to take its identity away", code="node.alive")
     capacity.make(node)
     signing_key = secrets.token_hex(32)
-    values = {"enrolment_digest": digest(secret), "signing_key": signing_key, "issued_at": UtcNow()}
+    values = {"enrolment_digest": digest(secret), "signing_key": signing_key, "issued_at": UtcNow(), **fresh}
     if created:
         NodeCredential.objects.create(node=node, **values)
     else:

@@ -1,7 +1,7 @@
 """A node's coming, silence and return (EN-12): which journal of it is accepted, and when it counts as missing."""
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -9,10 +9,12 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from sfweb.domain import events, notices
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict
-from sfweb.models import BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
+from sfweb.models import Blob, BlobHash, BlobLocation, CarrierLease, Instance, Node, NodeCredential, NodeObject, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import State, transition
 
+HERE = (State.CREATED, State.ERROR)
+"""One in error takes nothing new, and goes on with what it has."""
 LOST = "node lost its disk"
 DEAD = "node was declared dead"
 
@@ -32,7 +34,8 @@ def arrive(node: Node, incarnation: str, actions: dict[str, object], skew: float
             _lost_its_disk(node)
     accepted = incarnation == credential.incarnation
     if accepted and node.state in (State.INITIAL, State.MISSING) and not _residues(node).exists():
-        transition(node, State.CREATED)
+        message = Node.objects.values_list("error_message", flat=True).get(pk=node.pk)
+        transition(node, State.ERROR if message else State.CREATED)
         events.record("health", "node is here", [("node", node.pk)])
     return bool(accepted)
 
@@ -99,22 +102,88 @@ def declare_dead(node: Node) -> dict[str, int]:
     return {"instances in error": len(living), "residues": gone.count()}
 
 
+def come_back(node: Node) -> None:
+    """A node that was given up returns; part of a transaction. It is missing until it has taken away the instances that it
+    last had; copies of blobs that are still needed count again once it has shown them.
+
+    Raises Conflict while instances are still its own: they have to be rebuilt elsewhere or deleted, for that takes them away.
+    """
+    own = Instance.objects.filter(node=node).exclude(state=State.DELETED).order_by("name")
+    if own.exists():
+        names = ", ".join(own.values_list("name", flat=True)[:20])
+        raise Conflict(f"rebuild or delete what was on node {node.name} first: {names}", code="node.in_use")
+    transition(node, State.MISSING, deleted_at=None, error_message=None)
+    seen: dict[str, set[uuid.UUID]] = {"instance": set(), "blob": set()}
+    for item in (node.inventory or {}).get("objects", ()):
+        if item["object_type"] in seen:
+            seen[item["object_type"]].add(uuid.UUID(item["object_uuid"]))
+    for identity in Instance.objects.filter(pk__in=seen["instance"]).values_list("pk", flat=True):
+        expect(node.pk, "instance", identity, Wanted.ABSENT)
+    for identity, state in Blob.objects.filter(pk__in=seen["blob"]).values_list("pk", "state"):
+        expect(node.pk, "blob", identity, Wanted.PRESENT if state == State.CREATED else Wanted.ABSENT)
+    events.record("audit", "a node that was given up returns", [("node", node.pk)])
+
+
+def expect(node: uuid.UUID, object_type: str, object_uuid: uuid.UUID, wanted: str) -> None:
+    """What a node that was given up is to do about an object that it may have, should it ever return."""
+    NodeObject.objects.update_or_create(
+        node_id=node,
+        object_type=object_type,
+        object_uuid=object_uuid,
+        defaults={"wanted": wanted, "applied_wanted": None, "error": None, "confirmed_at": UtcNow()},
+    )
+
+
+def take_storage(node: Node, failed: Mapping[str, str]) -> None:
+    """What the node says of its storage; part of a transaction. The first failure puts it in error, and only an operator
+    takes it out again: a disk that failed once is not believed (NH-1).
+    """
+    if not failed or node.state not in (State.CREATED, State.MISSING) or node.error_message:
+        return
+    message = "; ".join(f"storage of {part}: {reason}" for part, reason in sorted(failed.items()))[:1000]
+    row = Node.objects.select_for_update().get(pk=node.pk)
+    if row.state == State.CREATED:
+        transition(row, State.ERROR, error_message=message)
+    else:
+        Node.objects.filter(pk=row.pk).update(error_message=message)
+    hit = _radius(row)
+    events.record("health", "node is in error: its storage failed", [("node", row.pk)], extra={"why": message, **hit})
+    guests = [("instance", uuid.UUID(identity)) for identity in hit["instances"]]
+    if guests:
+        events.record("health", f"the storage of node {row.name}, which it is on, failed its probe", guests)
+
+
+@durable
+def clear_error(node: Node, by: str) -> None:
+    """Place on the node again. Raises Conflict where nothing is to be cleared, or its newest word is that it still fails."""
+    row = Node.objects.select_for_update().get(pk=node.pk)
+    if not row.error_message:
+        raise Conflict(f"node {row.name} is {row.state}, without an error", code="node.no_error")
+    failed = row.facts.get("storage")
+    if isinstance(failed, dict) and failed:
+        raise Conflict(
+            f"node {row.name} still says that its storage fails: {', '.join(sorted(failed))}", code="node.storage"
+        )
+    if row.state == State.ERROR:
+        transition(row, State.CREATED, error_message=None)
+    else:
+        Node.objects.filter(pk=row.pk).update(error_message=None)
+    events.record("audit", f"error cleared by {by}", [("node", row.pk)])
+
+
 def mark_missing(listen: Callable[[], None]) -> list[str]:
     """Nodes that have not reported for two minutes become missing; their names.
 
     When nobody at all has reported, it is the control plane that was away (its database restarted, its listeners were
     down), and every agent tries again within seconds: `listen` lets them, before silence counts.
     """
-    if (
-        _silent().exists()
-        and not Node.objects.filter(state=State.CREATED).exclude(pk__in=_silent().values("pk")).exists()
-    ):
+    if _silent().exists() and not Node.objects.filter(state__in=HERE).exclude(pk__in=_silent().values("pk")).exists():
         listen()
     return [node.name for node in _silent() if _mark_missing(node)]
 
 
 def _silent() -> QuerySet[Node]:
-    return Node.objects.filter(state=State.CREATED, last_seen__lt=FromNow(-settings.NODE_MISSING_SECONDS))
+    return Node.objects.filter(state__in=HERE, last_seen__lt=FromNow(-settings.NODE_MISSING_SECONDS))
 
 
 @durable

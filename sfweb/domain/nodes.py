@@ -1,14 +1,34 @@
 """What an operator decides about a node, beside deleting it."""
 
+from django.conf import settings
+
+from sfweb.domain import node_life
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import record
 from sfweb.domain.transactions import durable
+from sfweb.errors import Conflict, NotFound
 from sfweb.models import Node
+from sfweb.models.fields import FromNow
+from sfweb.models.state import State
 
 
 @durable
 def cordon(caller: Caller, node: Node, cordoned: bool) -> None:
-    """Let nothing new be placed on the node, or let it again. What is there stays."""
+    """Let nothing new be placed on the node, or let it again. What is there stays. NotFound for a deleted node."""
+    set_cordoned(caller, node, cordoned)
+
+
+def set_cordoned(caller: Caller, node: Node, cordoned: bool) -> None:
+    """The same as a part of a transaction."""
+    if node.state == State.DELETED:
+        raise NotFound(f"node not found: {node.name}")
     if Node.objects.filter(pk=node.pk).exclude(cordoned=cordoned).update(cordoned=cordoned):
         verb = "cordoned" if cordoned else "uncordoned"
         record("audit", f"node {verb} by {caller}", [("node", node.uuid)], request_id=caller.request_id)
+
+
+def require_reporting(node: Node) -> None:
+    """Raises Conflict for a node that does not answer just now, or that has yet to tidy up after its return."""
+    fresh = FromNow(-settings.NODE_SILENT_SECONDS)
+    if not Node.objects.filter(pk=node.pk, state__in=node_life.HERE, last_seen__gt=fresh).exists():
+        raise Conflict(f"node {node.name} is {node.state} or silent: nothing can be moved away", code="node.silent")

@@ -9,8 +9,11 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
+from sfweb.errors import Conflict
 from sfweb.models import Operation, OperationTarget
 from sfweb.models.state import OPEN_OPERATION
+
+MOVES = ("instance_migrate", "instance_rebuild")
 
 
 def changing(object_type: str, object_uuid: UUID) -> QuerySet[Operation]:
@@ -39,3 +42,19 @@ def _open_targets(object_type: str) -> QuerySet[OperationTarget]:
     return OperationTarget.objects.filter(
         target_type=object_type, operation__state__in=OPEN_OPERATION, operation__observational=False
     )
+
+
+def require_unmoved(instance: UUID) -> None:
+    """Raises Conflict while the instance is on its way to another node: what it is made of must not change meanwhile."""
+    moves = Operation.objects.filter(object_key=f"instance:{instance}", kind__in=MOVES, state__in=OPEN_OPERATION)
+    if moves.exists():
+        raise Conflict("the instance is being moved to another node", code="instance.moving")
+
+
+def require_idle(instance: UUID, mine: UUID) -> None:
+    """Raises Conflict while any other operation changes the instance, naming it."""
+    rows = Operation.objects.filter(object_key=f"instance:{instance}", state__in=OPEN_OPERATION, observational=False)
+    other = rows.exclude(pk=mine).order_by("created_at").first()
+    if other is not None:
+        message = f"{other.kind} {other.pk} works on the instance"
+        raise Conflict(message, code="instance.busy", details={"operation": str(other.pk), "kind": other.kind})

@@ -96,9 +96,10 @@ def look_around(asked: Sequence[Asked]) -> Around:
     return around
 
 
-def place(asked: Sequence[Asked], *, batch: bool = False, sure: bool = False) -> list[Offer]:
+def place(asked: Sequence[Asked], *, batch: bool = False, sure: bool = False, moving: bool = False) -> list[Offer]:
     """A node for each, its room taken: all or none. What is answered is each node as it was before that instance.
 
+    `moving`: its namespace has room for it already, on the node where it is.
     The caller holds the locks of their namespaces, so that neighbours stay what they are.
     Raises NotFound for an unknown node, Conflict for a requirement that no node meets, NoCapacity with every node's
     reasons, ClaimExceeded, and Overtaken, after which the transaction is run again with `sure`: then nobody else places
@@ -110,7 +111,8 @@ def place(asked: Sequence[Asked], *, batch: bool = False, sure: bool = False) ->
     while True:
         chosen = choose(offers, asked, look_around(asked), batch=batch)
         if capacity.take(_sums(chosen, asked)):
-            claims.draw(_by_namespace(asked))
+            if not moving:
+                claims.draw(_by_namespace(asked))
             return chosen
         if len(asked) > 1:
             raise Overtaken

@@ -30,6 +30,7 @@ STAGES = (
     "node_state",
     "is_hypervisor",
     "capacity_unknown",
+    "unlike_its_node",
     "cpu_max_per_instance",
     *DIMENSIONS.values(),
     "affinity",
@@ -83,7 +84,11 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """One instance that wants a place. `placed_on`: that node, by name or uuid, and no other (SC-13)."""
+    """One instance that wants a place.
+
+    placed_on  that node, by name or uuid, and no other (SC-13)
+    unfit      nodes to which one that is somewhere already cannot go
+    """
 
     room: Room
     namespace: uuid.UUID | None = None
@@ -91,6 +96,7 @@ class Asked:
     tags: frozenset[str] = frozenset()
     affinity: Affinity = NONE
     blobs: frozenset[uuid.UUID] = frozenset()
+    unfit: frozenset[uuid.UUID] = frozenset()
 
 
 @dataclass
@@ -206,7 +212,8 @@ def candidates(
 def rejection(offer: Offer, asked: Asked, around: Around) -> Rejection | None:
     """Why the node is no candidate; None when it is one."""
     broken = asked.affinity.broken(around.tags_on(asked.namespace, offer.node)) if asked.affinity.requires else ()
-    stage, cause = _unusable(offer) or _too_small(offer, asked.room) or ("", "")
+    unlike = ("unlike_its_node", "it cannot go there from where it is") if offer.node in asked.unfit else None
+    stage, cause = _unusable(offer) or unlike or _too_small(offer, asked.room) or ("", "")
     if not stage and broken:
         stage, cause = "affinity", ", ".join(broken)
     if not stage and offer.lost:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 
 from sfweb.domain import affinity, capacity, claims, events
 from sfweb.domain.placement import snapshot
@@ -61,7 +61,7 @@ def room_of(instance: Instance) -> Room:
 
 def consume(instance: Instance) -> None:
     """The instance is there: its reservation is used. Harmless when repeated."""
-    row = PlacementReservation.objects.filter(instance=instance).first()
+    row = PlacementReservation.objects.filter(instance=instance, node=instance.node_id).first()
     if row is not None and row.state == ReservationState.CLAIMED:
         transition(row, ReservationState.CONSUMED, expires_at=None)
     elif row is None or row.state not in LIVE_RESERVATION:
@@ -71,13 +71,15 @@ def consume(instance: Instance) -> None:
 def uncounted(node: uuid.UUID, instances: Collection[uuid.UUID]) -> list[uuid.UUID]:
     """Of instances that are on their node, those for which no room is taken there."""
     here = Instance.objects.filter(pk__in=instances, node=node).exclude(state=State.DELETED)
-    return list(here.exclude(reservation__state__in=LIVE_RESERVATION).values_list("pk", flat=True))
+    live = PlacementReservation.objects.filter(instance=OuterRef("pk"), node=node, state__in=LIVE_RESERVATION)
+    return list(here.exclude(Exists(live)).values_list("pk", flat=True))
 
 
 def count_found(node: uuid.UUID, instance: uuid.UUID) -> bool:
     """Take room for an instance that its node holds, if still none is taken: the truth is there, whatever fits (SC-11)."""
     row = Instance.objects.select_for_update().filter(pk=instance, node=node).exclude(state=State.DELETED).first()
-    if row is None or PlacementReservation.objects.filter(instance=row, state__in=LIVE_RESERVATION).exists():
+    live = PlacementReservation.objects.filter(instance=instance, node=node, state__in=LIVE_RESERVATION)
+    if row is None or live.exists():
         return False
     _count_anyway(row)
     return True
@@ -88,13 +90,14 @@ def _count_anyway(instance: Instance) -> None:
     room = room_of(instance)
     fits = capacity.take_anyway(instance.node_id, room)
     claims.count(instance.namespace_id, room)
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node=instance.node_id)
+    row = rows.first()
     if row is None:
         reservation = PlacementReservation(instance=instance, node_id=instance.node_id, **room.as_json())
         reservation.state = ReservationState.CONSUMED
         insert([reservation])
     else:
-        columns = {"node_id": instance.node_id, "expires_at": None, "released_at": None, **room.as_json()}
+        columns = {"expires_at": None, "released_at": None, **room.as_json()}
         PlacementReservation.objects.filter(pk=row.pk).update(**columns)
         transition(row, ReservationState.CONSUMED)
     facts = {"room": room.as_json(), "counters": capacity.counters_of(instance.node_id)}
@@ -131,7 +134,7 @@ def enlarge(instance: Instance, wanted: Room) -> None:
 
     What it needs less of than before stays taken until `settle`, so that the change can be taken back.
     """
-    row = PlacementReservation.objects.select_for_update().get(instance=instance)
+    row = PlacementReservation.objects.select_for_update().get(instance=instance, node=instance.node_id)
     more = _excess(wanted, row)
     if more == NOTHING:
         return
@@ -149,8 +152,9 @@ def enlarge(instance: Instance, wanted: Room) -> None:
 
 
 def settle(instance: Instance, needed: Room) -> None:
-    """Give back what the instance holds above `needed`. Harmless when repeated."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
+    """Give back what the instance holds above `needed` on its node. Harmless when repeated."""
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node=instance.node_id)
+    row = rows.first()
     if row is None or row.state not in LIVE_RESERVATION:
         return
     less = _excess(row, needed)
@@ -172,16 +176,40 @@ def _hold(row: PlacementReservation, change: Room, sign: int) -> None:
 
 def release(instance: Instance) -> None:
     """Give the room back, once, whatever happens twice."""
-    row = PlacementReservation.objects.select_for_update().filter(instance=instance).first()
-    if row is None or row.state not in LIVE_RESERVATION:
-        return
-    transition(row, ReservationState.RELEASED, released_at=UtcNow())
-    _give_back(row, "room released")
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, state__in=LIVE_RESERVATION)
+    for row in rows.order_by("node_id"):
+        transition(row, ReservationState.RELEASED, released_at=UtcNow())
+        _give_back(row, "room released")
+
+
+def held(instance: Instance, node: uuid.UUID) -> Room:
+    """What the instance takes on that node."""
+    return _room(PlacementReservation.objects.get(instance=instance, node_id=node))
+
+
+def arriving(node: uuid.UUID) -> int:
+    """How many instances are on their way to the node."""
+    claimed = PlacementReservation.objects.filter(node_id=node, state=ReservationState.CLAIMED)
+    return claimed.exclude(instance__node=node).count()
+
+
+def leave(instance: Instance, node: uuid.UUID) -> None:
+    """Nothing of the instance is on that node any more, while it is elsewhere. Harmless when repeated."""
+    rows = PlacementReservation.objects.select_for_update().filter(instance=instance, node_id=node)
+    for row in rows.filter(state__in=LIVE_RESERVATION):
+        _give_back(row, "room released")
+    rows.delete()
+
+
+def _room(row: PlacementReservation) -> Room:
+    return Room(**{name: getattr(row, name) for name in DIMENSIONS})
 
 
 def _give_back(row: PlacementReservation, message: str) -> None:
-    room = Room(**{name: getattr(row, name) for name in DIMENSIONS})
+    """Its namespace has room once for an instance that has it on two nodes: for where it is."""
+    room = _room(row)
     capacity.give_back(row.node_id, room)
-    claims.give_back(row.instance.namespace_id, room)
+    if row.instance.node_id in (row.node_id, None):
+        claims.give_back(row.instance.namespace_id, room)
     facts = {"node": row.node.name, "room": room.as_json(), "counters": capacity.counters_of(row.node_id)}
     events.record("audit", message, [("instance", row.instance_id), ("node", row.node_id)], extra=facts)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sfweb.domain.callers import Caller
@@ -74,3 +75,23 @@ def require_match(disks: Sequence[Disk], blobs: Mapping[str, uuid.UUID]) -> None
             code="snapshot.incomplete",
             details={"instance": sorted(present), "snapshot": sorted(blobs)},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A set that disks can be made of: {device: blob}."""
+
+    snapshot: uuid.UUID
+    blobs: Mapping[str, uuid.UUID]
+
+
+def newest_to_be_had(instance: Instance) -> Source:
+    """The newest whole set of just the instance's disks, each of which some living node has. Raises Conflict without one."""
+    own = set(instance.disks.filter(kind="disk").exclude(state=State.DELETE_WAIT).values_list("device", flat=True))
+    sets = SnapshotSet.objects.filter(instance_uuid=instance.uuid, state=State.CREATED)
+    for snapshot in sets.order_by("-created_at", "-uuid"):
+        blobs = blobs_of(snapshot)
+        here = Blob.objects.filter(pk__in=blobs.values(), state=State.CREATED, locations__node__state=State.CREATED)
+        if set(blobs) == own and here.distinct().count() == len(set(blobs.values())):
+            return Source(snapshot=snapshot.pk, blobs=blobs)
+    raise Conflict(f"instance {instance.name} has no snapshot of all its disks that could be had", code="snapshot.none")

@@ -25,6 +25,7 @@ from sfweb.models.state import State
 
 log = logging.getLogger(__name__)
 MOST_EVENTS = 200
+STORAGE_PARTS = ("blobs", "instances", "uploads")
 LONGEST_MESSAGE = 4096
 LONGEST_EXTRA = 16 * 2**10
 LONGEST_FACTS = 256 * 2**10
@@ -52,6 +53,7 @@ def take_facts(node: Node, claimed: Mapping[str, Any]) -> None:
     if type(port) is int and 0 < port < 65536:
         columns["byte_port"] = port
     Node.objects.filter(pk=node.pk).update(**columns)
+    node_life.take_storage(node, _faults(facts.get("storage")))
     capacity = facts.get("capacity")
     if isinstance(capacity, dict):
         set_limits(node, *(_figure(capacity.get(name)) for name in ("cpus", "memory_mb", "disk_gb")))
@@ -75,6 +77,11 @@ def _mesh_address(node: Node, claim: Any) -> str | None:
         return None  # from another machine it would lead us to our own services
     others = Node.objects.exclude(pk=node.pk).exclude(state=State.DELETED)
     return None if others.filter(mesh_address=str(address)).exists() else str(address)
+
+
+def _faults(claim: Any) -> dict[str, str]:
+    """{part of the storage: what is wrong with it}, of parts that there are."""
+    return {part: str(claim[part])[:255] for part in STORAGE_PARTS if isinstance(claim, dict) and claim.get(part)}
 
 
 def _figure(claim: Any) -> int:

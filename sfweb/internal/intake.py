@@ -46,7 +46,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     closed = sorted(set(report.held) - sent)
     _extend(node, sent.intersection(report.held))
     _take_progress(node, {token: report.progress[token] for token in sent & report.progress.keys()})
-    renewals = _renew(node) if accepted and node.state == State.CREATED else []
+    renewals = _renew(node) if accepted and node.state in node_life.HERE else []
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
         node_objects.close_gaps(node.pk)

@@ -76,7 +76,7 @@ def compare(node: Node, found: Inventory) -> bool:
     seen = {(item.object_type, item.object_uuid): item for item in found.objects}
     rows = list(wishes.with_newest(NodeObject.objects.filter(node=node, seq__lte=found.seq)))
     busy = _busy(rows)
-    powers = _powers(node)
+    powers = {} if found.complete and _is_restarting(rows, seen) else _powers(node)
     drift = False
     for row in rows:
         item = seen.get((row.object_type, str(row.object_uuid)))
@@ -109,6 +109,12 @@ def _uuid(text: str) -> uuid.UUID | None:
         return uuid.UUID(text)
     except ValueError:
         return None
+
+
+def _is_restarting(rows: Sequence[NodeObject], seen: Mapping[tuple[str, str], SeenObject]) -> bool:
+    """True when a network was missed for the first time: the next look decides, and guests are started after it, not before."""
+    missed = [row for row in rows if row.object_type == "network" and row.wanted == Wanted.PRESENT]
+    return any(("network", str(row.object_uuid)) not in seen and row.absences + 1 < PROOF for row in missed)
 
 
 def _fault(row: NodeObject, item: SeenObject | None, complete: bool) -> str:

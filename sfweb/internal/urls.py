@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from sfweb.internal import views
+from sfweb.internal import joining, views
 
 urlpatterns = [
     path("internal/enrol", views.enrol),
+    path("internal/join", joining.script),
+    path("internal/agent", joining.agent),
     path("internal/report", views.report),
     path("internal/outcomes", views.outcomes),
     path("internal/tickets", views.tickets),

@@ -118,7 +118,9 @@ def tickets(request: HttpRequest) -> dict[str, Any]:
     node = _node(request)
     body = _body(request)
     if not isinstance(body, dict):
-        raise Invalid("token, blob and peer are needed")
+        raise Invalid("token, peer, and blob or instance are needed")
+    if body.get("instance"):
+        return vouchers.instance_ticket(node, str(body.get("token")), str(body["instance"]), str(body.get("peer")))
     return vouchers.blob_ticket(node, str(body.get("token")), str(body.get("blob")), str(body.get("peer")))
 
 

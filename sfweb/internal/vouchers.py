@@ -41,6 +41,18 @@ def blob_ticket(node: Node, token: str, blob: str, peer: str) -> dict[str, Any]:
     return {"url": url, "ticket": make_ticket(holder, "read_blob", uuid.UUID(blob))}
 
 
+def instance_ticket(node: Node, token: str, instance: str, peer: str) -> dict[str, Any]:
+    """URL and ticket to read the files of an instance from `peer`, where it is, for a step of this node that receives it."""
+    step = _open_step(node, token)
+    if step.action != "receive_instance" or step.object_uuid != as_uuid(instance):
+        raise NotFound("this step does not receive that instance")
+    row = Instance.objects.select_related("node__credential").get(pk=step.object_uuid)
+    if row.node is None or row.node_id != as_uuid(peer):
+        raise NotFound("the instance is not on that node")
+    url = f"http://{row.node.mesh_address}:{row.node.byte_port}/instances/{row.pk}"
+    return {"url": url, "ticket": make_ticket(row.node, "read_instance", row.pk)}
+
+
 def _open_step(node: Node, token: str) -> Step:
     step = Step.objects.filter(node=node, token=token, state=StepState.SENT).first()
     if step is None:

@@ -99,11 +99,13 @@ class Disk(models.Model):
 class PlacementReservation(models.Model):
     """The room that one instance takes on one node: claimed by a request, consumed when the guest is there (SC-32).
 
+    While an instance moves, and until the former node has confirmed that nothing of it is left there, it has two.
+
     expires_at  of a claim: when it lapses unless an operation still stands for it
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    instance = models.OneToOneField(Instance, on_delete=models.PROTECT, related_name="reservation")
+    instance = models.ForeignKey(Instance, on_delete=models.PROTECT, related_name="reservations")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="reservations")
     cpus = models.PositiveIntegerField()
     memory_mb = models.PositiveIntegerField()
@@ -115,6 +117,7 @@ class PlacementReservation(models.Model):
 
     class Meta:
         db_table = "placement_reservations"
+        constraints = [models.UniqueConstraint(fields=["instance", "node"], name="reservation_once_a_node")]
         indexes = [
             models.Index(fields=["node", "state"]),
             models.Index(fields=["state", "expires_at"]),

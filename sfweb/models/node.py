@@ -11,6 +11,7 @@ from sfweb.models.state import State
 class Node(models.Model):
     """A host that runs the agent. `facts` and `clock_skew` are its claims; `state`, `cordoned`, `carrier_eligible` are ours.
 
+    error_message    why nothing is placed on it, until an operator clears that (NH-1); it outlives an absence
     report_interval  seconds, what the last answer asked for
     inventory        what the node last said that it holds; inventory_wanted: it is asked to look again
     """
@@ -18,6 +19,7 @@ class Node(models.Model):
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = NameField(unique=True)
     state = models.CharField(max_length=16, default=State.INITIAL)
+    error_message = models.TextField(null=True)
     mesh_address = models.GenericIPAddressField(protocol="IPv4", null=True)
     byte_port = models.PositiveIntegerField(default=13004)
     cordoned = models.BooleanField(default=False)

@@ -123,6 +123,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
         State.CREATED: {State.MISSING, State.ERROR, State.DELETED},
         State.MISSING: {State.CREATED, State.ERROR, State.DELETED},
         State.ERROR: {State.CREATED, State.MISSING, State.DELETED},
+        State.DELETED: {State.MISSING},
     },
     "Operation": {
         OperationState.WAITING: {OperationState.RUNNING, OperationState.CANCELLED, OperationState.FAILED},

@@ -21,6 +21,7 @@ from tests.node_specs import (
     router_spec,
 )
 
+NODE, NEIGHBOUR = "0e000000-0000-4000-8000-000000000001", "198.18.0.9"
 CAPTURED = CapturedDisk(device="vda", revision=0, blob=UPLOAD)
 REQUESTS: dict[str, dict[str, Any]] = {
     "ensure_network": {"spec": network_spec()},
@@ -39,9 +40,12 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "collect_guest_command": {"instance": INSTANCE, "pid": 100, "seconds": 9.0, "patience": 0.0, "blob": UPLOAD},
     "put_guest_file": {"instance": INSTANCE, "blob": BLOB, "path": "/x", "mode": 0o644, "patience": 9},
     "get_guest_file": {"instance": INSTANCE, "blob": UPLOAD, "path": "/x", "patience": 9, "ceiling": 99},
+    "receive_instance": {"spec": instance_spec(), "peer": NODE, "running": True},
+    "migrate_instance": {"spec": instance_spec(), "address": NEIGHBOUR, "console_port": 31000, "vdi_port": 31001},
+    "shut_down_instance": {"instance": INSTANCE, "patience": 9.0},
     "ping_address": {"network": NETWORK, "vni": 100, "address": "10.0.0.9"},
 }
-TOLD_ONCE = {"reboot_instance", "start_guest_command", "collect_guest_command"}
+TOLD_ONCE = {"reboot_instance", "migrate_instance", "start_guest_command", "collect_guest_command"}
 REPEATABLE = sorted(set(REQUESTS) - TOLD_ONCE)
 CHANGES = {"created", "unchanged", "repaired", "removed"}
 
@@ -104,7 +108,7 @@ def test_request_with_a_path_for_an_identifier_is_refused(name: str, field: str)
 @pytest.mark.parametrize("name", REPEATABLE)
 def test_en_8_a_repeat_changes_nothing(name: str) -> None:
     host = prepared()
-    if name == "remove_blob":
+    if name in ("remove_blob", "receive_instance"):
         actions()["remove_instance"].run(request_for("remove_instance"), host, RecordingCall())
     first = actions()[name].run(request_for(name), host, RecordingCall())
     before = host.effects
@@ -127,4 +131,4 @@ def test_en_9_an_unknown_error_passes_through_and_is_not_taken_for_absence(name:
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))
 def test_en_8_only_what_a_guest_would_notice_twice_is_done_once(name: str) -> None:
-    assert actions()[name].once is (name in ("reboot_instance", "start_guest_command"))
+    assert actions()[name].once is (name in ("reboot_instance", "start_guest_command", "migrate_instance"))

@@ -145,6 +145,13 @@ def test_a_refusal_is_told_and_does_not_stop_the_others(staff: Client, world: Wo
     assert "1 requested" in text
 
 
+def test_nodes_are_drained_from_their_page(staff: Client, world: World):
+    act(staff, "node", "drain_nodes", world.node)
+    world.node.refresh_from_db()
+    assert world.node.cordoned
+    assert Operation.objects.get(kind="node_drain").requested_by == "system/k"
+
+
 def test_cordoning_is_told_to_the_node(staff: Client, world: World):
     act(staff, "node", "cordon_nodes", world.node)
     world.node.refresh_from_db()

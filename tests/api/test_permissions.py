@@ -159,6 +159,12 @@ MATRIX: dict[tuple[str, str], tuple[str, Any]] = {
     ("nodes/<str:ref>", "get"): ("system", None),
     ("nodes/<str:ref>", "delete"): ("system", None),
     ("nodes/<str:ref>/processmetrics", "get"): ("system", None),
+    ("nodes/<str:ref>/cordon", "post"): ("system", None),
+    ("nodes/<str:ref>/clear-error", "post"): ("system", None),
+    ("nodes/<str:ref>/drain", "post"): ("system", {"cold": False}),
+    (f"{INST}/migrate", "post"): ("system", {"live": True}),
+    (f"{INST}/rebuild", "post"): ("system", {"blank": True}),
+    ("nodes/<str:ref>/uncordon", "post"): ("system", None),
     ("admin/locks", "get"): ("system", None),
     ("admin/reservations", "get"): ("system", None),
     ("admin/resources", "get"): ("system", None),
@@ -235,6 +241,10 @@ ANSWERS: dict[tuple[str, str], int] = {
     ("imports", "post"): 400,  # the image is no exported instance
     ("snapshots/<str:ref>/export", "get"): 409,  # of an instance whose settings nobody has kept
     ("nodes/<str:ref>", "delete"): 409,  # it has instances
+    ("nodes/<str:ref>/drain", "post"): 202,
+    ("nodes/<str:ref>/clear-error", "post"): 409,  # it has none
+    (f"{INST}/migrate", "post"): 409,  # an operation works on it
+    (f"{INST}/rebuild", "post"): 409,
     ("admin/cacert", "get"): 404,  # none is configured
     ("admin/vditokenpubkey", "get"): 404,
     (OPER, "delete"): 202,

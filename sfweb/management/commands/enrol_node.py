@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from sfweb.domain.enrolment import enrol
 from sfweb.errors import SteadyfistError
+from sfweb.internal import joining
 from sfweb.schema import require_current_schema
 
 
@@ -16,9 +17,16 @@ class Command(BaseCommand):
         parser.add_argument("name", help="the node's name, usually the host's")
         parser.add_argument("--replace", action="store_true", help="even when the node reported a moment ago")
 
+        parser.add_argument("--returned", action="store_true", help="a node that was declared dead or deleted is back")
+
+        parser.add_argument(
+            "--join", action="store_true", help="print a line that makes a fresh Debian 12 host the node"
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         require_current_schema()
         try:
-            self.stdout.write(enrol(options["name"], replace=options["replace"]))
+            line = enrol(options["name"], replace=options["replace"], returned=options["returned"])
         except SteadyfistError as error:
             raise CommandError(str(error)) from error
+        self.stdout.write(joining.line(options["name"], line) if options["join"] else line)

@@ -1,0 +1,124 @@
+"""An instance that changes its node, as rows: what it needs there, the switch itself, and what it leaves behind.
+
+Called inside the transactions of operations. The carriers of its networks hear nothing of it: its
+addresses are where they were. Until the former node has confirmed that nothing of the instance is left on it, room and
+ports there stay taken.
+"""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from sftasks import attachment, wishes
+from sfweb.domain import affinity, allocator, placement, ports, reservations
+from sfweb.domain.callers import CLUSTER, Caller
+from sfweb.domain.metadata import metadata_of
+from sfweb.domain.placement_rules import Asked, Offer
+from sfweb.models import (
+    Blob,
+    Instance,
+    Namespace,
+    Network,
+    NodeObject,
+    Operation,
+    PlacementReservation,
+    PoolAllocation,
+    Wanted,
+)
+from sfweb.models.state import State
+
+
+def unlike(node: UUID | None, facts: dict[str, object], nodes: Sequence[tuple[UUID, dict[str, object]]]) -> set[UUID]:
+    """Those of the nodes to which a running guest cannot go from `node`: another accelerator, another processor."""
+    named = ("acceleration", "cpu_model")
+    own = [facts.get(name) for name in named]
+    return {pk for pk, theirs in nodes if pk != node and [theirs.get(name) for name in named] != own}
+
+
+def still_holding(instance: UUID) -> set[UUID]:
+    """Nodes that may have something of an earlier stay of the instance: it goes to none of them."""
+    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).exclude(node__state=State.DELETED)
+    return set(rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).values_list("node_id", flat=True))
+
+
+def bring(instance: Instance, node: UUID, blobs: Collection[UUID], caller: Caller) -> list[Operation]:
+    """What the instance shares with others comes to the node; the operations that it has to wait for. Its row is locked."""
+    needed = []
+    for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
+        operation = attachment.bring_blob(blob, node, caller)
+        needed += [operation] if operation else []
+    for network in _networks(instance):
+        needed += attachment.bring_mesh(network, node, caller)
+    return needed
+
+
+def blobs_of(instance: Instance) -> set[UUID]:
+    """The blobs that the instance lies on."""
+    rows = instance.disks.exclude(state=State.DELETE_WAIT).filter(blob__isnull=False).values_list("blob_id", flat=True)
+    return set(rows) | ({instance.nvram_blob_id} if instance.nvram_blob_id else set())
+
+
+def find_place(instance: Instance, placed_on: str | None, unfit: Collection[UUID]) -> tuple[Offer, Asked]:
+    """Take the room that the instance has where it is on another node too; its namespace must be locked (AF-3).
+
+    Raises NotFound for an unknown node, NoCapacity or Conflict with a reason for each node.
+    """
+    assert instance.node_id is not None, "it is somewhere"
+    metadata = metadata_of("instance", [instance.pk])[instance.pk]
+    asked = Asked(
+        room=reservations.held(instance, instance.node_id),
+        namespace=instance.namespace_id,
+        placed_on=placed_on,
+        tags=affinity.tags_of(metadata),
+        affinity=affinity.affinity_of(metadata),
+        blobs=frozenset(blobs_of(instance)),
+        unfit=frozenset(unfit),
+    )
+    return placement.place([asked], moving=True)[0], asked
+
+
+def lock_namespace(instance: Instance) -> None:
+    """Before anything else of the request is locked, as whoever places does."""
+    Namespace.objects.select_for_update().get(pk=instance.namespace_id)
+
+
+def claim(instance: Instance, offer: Offer, asked: Asked, caller: Caller) -> dict[str, int]:
+    """Write down the room that was taken on the node, and take the two ports that the instance gets there."""
+    reservations.record({instance.pk: offer}, [asked], caller.request_id)
+    pool = ports.pool_of(offer.node)
+    return {name: allocator.allocate(pool, "instance", instance.pk) for name in ("console_port", "vdi_port")}
+
+
+def switch(instance: Instance, node: UUID, taken: dict[str, int]) -> None:
+    """From now on the instance is on that node, and its former one is to let go of it. Its row is locked."""
+    if instance.node_id is not None:
+        wishes.retract(instance.node_id, "instance", instance.pk)
+    wishes.want(node, "instance", instance.pk)
+    instance.node_id, instance.console_port, instance.vdi_port = node, taken["console_port"], taken["vdi_port"]
+    instance.generation += 1
+    instance.save(update_fields=["node", "console_port", "vdi_port", "generation"])
+
+
+def leave(instance: Instance, node: UUID, caller: Caller = CLUSTER) -> None:
+    """The instance is not on that node (any more, or after all): its networks go from there where nobody else needs them."""
+    for network in _networks(instance):
+        attachment.leave_mesh(network, node, caller)
+    settle(instance)
+
+
+def settle(instance: Instance) -> None:
+    """Give back room and ports on nodes where nothing of the instance is left. Harmless when repeated."""
+    rows = PlacementReservation.objects.filter(instance=instance).exclude(node_id__in=still_holding(instance.pk))
+    rows = rows.exclude(node=instance.node)
+    for node in rows.order_by("node_id").values_list("node_id", flat=True):
+        reservations.leave(instance, node)
+        mine = PoolAllocation.objects.filter(
+            pool_name=ports.pool_of(node), owner_type="instance", owner_uuid=instance.pk
+        )
+        for value in mine.values_list("value", flat=True):
+            allocator.release(ports.pool_of(node), value)
+
+
+def _networks(instance: Instance) -> Sequence[Network]:
+    """Locked, in the order of their uuids."""
+    cards = instance.interfaces.filter(state__in=attachment.LIVING)
+    return list(Network.objects.select_for_update().filter(pk__in=cards.values("network_id")).order_by("pk"))

@@ -1,0 +1,110 @@
+"""Brings drains on: asks for the next moves, a few at a time, notes what has to stay and why, and ends what is done."""
+
+import logging
+from functools import partial
+from uuid import UUID
+
+from django.conf import settings
+
+from sftasks import engine
+from sftasks.operations import instance_migrate, node_drain
+from sftasks.passes import one_of_many
+from sfweb.domain.callers import Caller
+from sfweb.domain.transactions import durable
+from sfweb.errors import SteadyfistError
+from sfweb.models import DependencyKind, Instance, Operation
+from sfweb.models.fields import UtcNow
+from sfweb.models.state import OPEN_OPERATION, OperationState, State
+
+log = logging.getLogger(__name__)
+NOT_YET = ("instance.busy", "instance.moving", "node.silent")
+"""What passes by itself: the drain waits for it, and says so."""
+ON_ITS_WAY = (State.INITIAL, State.CREATING, State.DELETE_WAIT)
+
+
+def run() -> dict[str, int]:
+    waiting = Operation.objects.filter(kind="node_drain", state=OperationState.WAITING).order_by("created_at")
+    drains = list(waiting.values_list("pk", flat=True))
+    return {"asked": sum(one_of_many(partial(go_on, pk), "drain cannot go on", drain=str(pk)) for pk in drains)}
+
+
+def go_on(drain: UUID) -> int:
+    """Ask for the next moves of one drain; how many."""
+    operation = Operation.objects.filter(pk=drain, state=OperationState.WAITING).first()
+    if operation is None:
+        return 0
+    tried = {move.params["instance"]: move for move in node_drain.moves(operation).order_by("created_at")}
+    moving, asked = sum(move.state in OPEN_OPERATION for move in tried.values()), 0
+    for row in node_drain.to_move(operation):
+        if moving + asked >= settings.DRAIN_AT_ONCE:
+            break
+        asked += _go_on_with(operation, row, tried.get(str(row.pk)))
+    _tell_progress(operation)
+    if not moving and not asked:
+        _settle(drain)
+    return asked
+
+
+def _tell_progress(operation: Operation) -> None:
+    there, still = operation.params["there"], node_drain.here(UUID(operation.params["node"])).count()
+    percent = min(99, 100 * max(0, there - still) // max(1, there))
+    rows = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING, progress__lt=percent)
+    rows.update(progress=percent, progressed_at=UtcNow())
+
+
+def _go_on_with(operation: Operation, row: Instance, last: Operation | None) -> int:
+    """1 when a move was asked for. `last`: the newest that was."""
+    if row.state in ON_ITS_WAY or (last is not None and last.state in OPEN_OPERATION):
+        return 0
+    if last is None or last.state == OperationState.SUCCEEDED:
+        return _ask(operation, row, live=None)
+    if operation.params["cold"] and last.params.get("how") == instance_migrate.LIVE:
+        return _ask(operation, row, live=False)
+    _stays(operation.pk, row, last.error_code, last.error_message)
+    return 0
+
+
+def _ask(operation: Operation, row: Instance, live: bool | None) -> int:
+    namespace, key = operation.params["by"]
+    caller = Caller(namespace=namespace, namespace_uuid=None, key_name=key, request_id=operation.request_id)
+    try:
+        move = instance_migrate.request(caller, row, None, live).operation
+    except SteadyfistError as error:
+        if error.code in NOT_YET:
+            log.info("not yet: %s", error, extra={"instance": str(row.pk)})
+        elif live is None and operation.params["cold"] and row.power == "on":
+            return _ask(operation, row, live=False)
+        else:
+            _stays(operation.pk, row, error.code, str(error))
+        return 0
+    _depend(operation.pk, move)
+    return 1
+
+
+@durable
+def _depend(drain: UUID, move: Operation) -> None:
+    """Under the lock of the waiting operation; one that was cancelled meanwhile waits for nothing any more."""
+    operation = Operation.objects.select_for_update().get(pk=drain)
+    if operation.state == OperationState.WAITING:
+        engine.depend(operation, [move], kind=DependencyKind.RUNS_AFTER)
+
+
+@durable
+def _stays(drain: UUID, row: Instance, code: str, message: str) -> None:
+    operation = Operation.objects.select_for_update().get(pk=drain)
+    reason = {"name": row.name, "code": code, "message": message or code}
+    left = {**operation.params["left"], str(row.pk): reason}
+    Operation.objects.filter(pk=drain).update(params={**operation.params, "left": left})
+
+
+@durable
+def _settle(drain: UUID) -> None:
+    """End it when nothing moves any more, as failed when something had to stay."""
+    operation = Operation.objects.select_for_update().get(pk=drain)
+    if operation.state != OperationState.WAITING or node_drain.to_move(operation).exists():
+        return
+    left = operation.params["left"]
+    if left:
+        engine.end(operation, OperationState.FAILED, "drain.incomplete", node_drain.told(left))
+    else:
+        engine.after_commit(engine.advance, drain)
