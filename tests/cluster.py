@@ -24,6 +24,7 @@ from nodeagent.reporter import Findings, Surroundings
 from nodeagent.wire import Outcome, Report, ReportAnswer, StepMessage
 from sftasks import celery, sweep
 from sftasks.operation import Accepted
+from sftasks.plans import guests
 from sfweb.domain import audit, enrolment
 from sfweb.internal import intake, vouchers
 from sfweb.models import Node, Operation, Step
@@ -160,6 +161,7 @@ class Cluster:
         self.directory = directory
         self.post: Callable[[StepMessage], list[StepMessage]] = lambda message: [message]
         monkeypatch.setattr(celery, "ring", self._ring)
+        monkeypatch.setattr(guests, "PATIENT_SECONDS", 0.2)  # nothing sleeps here, and nobody hurries in these guests
         self.nodes = [
             FakeNode(directory, f"node{number}", f"198.18.0.{10 + number}", capacity) for number in range(1, nodes + 1)
         ]

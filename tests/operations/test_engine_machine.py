@@ -33,7 +33,7 @@ from tests.cluster import LONG_AGO, Cluster
 from tests.factories import make_namespace, new_instance, new_network
 
 PROVE = bool(os.environ.get("PROVE"))
-STORIES, MOVES = (200, 60) if PROVE else (10, 30)
+STORIES, MOVES = (200, 60) if PROVE else (8, 30)
 NODES = st.integers(0, 2)
 PICK = st.integers(0, 100)
 VERBS = st.sampled_from(["create_disk", "start_domain", "stop_domain", "ensure_network", "ensure_router", "fetch_blob"])
