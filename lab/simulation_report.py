@@ -102,7 +102,7 @@ def disagreements(plane: Plane, client: Client, alive: set[str], gone: set[str])
     found += [f"counters of node {row[0]}: {row[1]} CPUs, reserved {row[2]}" for row in drift]
     leaked = plane.sql(
         "SELECT r.instance_id FROM placement_reservations r JOIN instances i ON i.uuid = r.instance_id"
-        " WHERE r.state <> 'released' AND i.state = 'deleted'"
+        " WHERE r.state IN ('claimed', 'consumed') AND i.state = 'deleted'"
     )
     found += [f"instance {row[0]} is deleted and holds room" for row in leaked]
     over = plane.sql(

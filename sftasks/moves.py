@@ -105,6 +105,15 @@ def leave(instance: Instance, node: UUID, caller: Caller = CLUSTER) -> None:
     settle(instance)
 
 
+def settle_all_on(node: UUID) -> None:
+    """The node was given up: what had room on it, though it is elsewhere or deleted, has it no more."""
+    for instance in Instance.objects.select_for_update().filter(reservations__node=node).order_by("pk").distinct():
+        if instance.state == State.DELETED:
+            attachment.release(instance)
+        elif instance.node_id != node:
+            settle(instance)
+
+
 def settle(instance: Instance) -> None:
     """Give back room and ports on nodes where nothing of the instance is left. Harmless when repeated."""
     rows = PlacementReservation.objects.filter(instance=instance).exclude(node_id__in=still_holding(instance.pk))

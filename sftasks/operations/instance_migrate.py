@@ -17,12 +17,12 @@ from django.db.models import F
 from sftasks import engine, moves, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import nodes, pending, reservations
+from sfweb.domain import node_life, nodes, pending, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
 from sfweb.models import Instance, Node, NodeObject, Operation, Step, Wanted
-from sfweb.models.state import State, StepState
+from sfweb.models.state import State, StepState, transition
 
 LIVE, COLD, SHUT_DOWN = "live", "cold", "shut_down"
 SEND = 1
@@ -121,6 +121,9 @@ def entered(operation: Operation, stage: int) -> None:
     if stage != SWITCH[params["how"]]:
         return
     instance = Instance.objects.select_for_update().get(pk=params["instance"])
+    lost = instance.state == State.ERROR and instance.error_message == node_life.LOST
+    if lost and params["how"] == LIVE and _has_arrived(operation):
+        transition(instance, State.CREATED, error_message=None)  # its source came back empty, and it had left by then
     if instance.state != State.CREATED:
         engine.fail(operation, "instance.gone", f"the instance is {instance.state}")
     elif params["how"] == LIVE and not _has_arrived(operation):
@@ -166,7 +169,8 @@ def retract(operation: Operation) -> None:
     params = operation.params
     instance = Instance.objects.select_for_update().get(pk=params["instance"])
     target, source = UUID(params["target"]), UUID(params["source"])
-    if instance.node_id == target and params["how"] != LIVE and not _confirmed(operation):
+    stays = instance.state == State.CREATED  # one that is being deleted is wanted nowhere
+    if stays and instance.node_id == target and params["how"] != LIVE and not _confirmed(operation):
         moves.switch(instance, source, params["former"])
     if instance.node_id != target:
         wishes.retract(target, "instance", instance.pk)

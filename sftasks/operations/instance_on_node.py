@@ -5,26 +5,24 @@ from uuid import UUID
 
 from sftasks import attachment, devices, moves
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
+from sfweb.domain import node_life
 from sfweb.models import Instance, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, StepState
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
+    """First it is made where it should be, then taken away elsewhere: a node lets go of the only copy last."""
     instance = UUID(operation.params["instance"])
     rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).order_by("node_id")
     rows = rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
-    return [
-        [
-            PlannedStep(
-                node=row.node_id,
-                action=served()["instance"].action(row.wanted),
-                object_type="instance",
-                object_uuid=instance,
-            )
-            for row in rows
-        ]
-    ]
+    steps: dict[str, list[PlannedStep]] = {Wanted.PRESENT: [], Wanted.ABSENT: []}
+    for row in rows:
+        action = served()["instance"].action(row.wanted)
+        steps[row.wanted].append(
+            PlannedStep(node=row.node_id, action=action, object_type="instance", object_uuid=instance)
+        )
+    return [stage for stage in steps.values() if stage]
 
 
 def finish(operation: Operation, ended: Ended) -> None:
@@ -35,7 +33,8 @@ def finish(operation: Operation, ended: Ended) -> None:
             Instance.objects.filter(pk=instance.pk).update(observed_power=instance.power, power_observed_at=UtcNow())
     devices.settle(instance)
     moves.settle(instance)
-    if instance.state in (State.DELETED, State.ERROR) and not _still_wanted(instance):
+    was_never_made = instance.state == State.ERROR and instance.error_message != node_life.DEAD
+    if (instance.state == State.DELETED or was_never_made) and not _still_wanted(instance):
         attachment.release(instance)
         attachment.leave(instance)
 

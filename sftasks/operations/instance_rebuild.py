@@ -84,7 +84,7 @@ def finish(operation: Operation, ended: Ended) -> None:
             transition(card, State.CREATED)
         moves.settle(instance)
         _let_go(params["former"])
-    elif not ended.ok and not ended.parked:
+    elif not ended.ok:  # a parked one too: what may run there is no more than a snapshot
         retract(operation)
         moves.leave(Instance.objects.get(pk=instance.pk), UUID(params["target"]))
 

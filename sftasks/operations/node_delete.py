@@ -1,10 +1,11 @@
 """Forget a node that carries nothing: what is queued for it ends, and its agent is told that it is gone (CO-15, EN-12)."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from django.db.models import Exists, OuterRef
 
-from sftasks import attachment, engine
+from sftasks import engine, moves
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain import reservations
 from sfweb.domain.callers import Caller
@@ -61,8 +62,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         NodeObject.objects.filter(node_id=operation.params["node"]).delete()
         BlobLocation.objects.filter(node_id=operation.params["node"]).delete()
         BlobHash.objects.filter(node_id=operation.params["node"]).delete()
-        for gone in Instance.objects.filter(node_id=operation.params["node"], state=State.DELETED):
-            attachment.release(gone)  # what its residues kept
+        moves.settle_all_on(UUID(operation.params["node"]))
 
 
 OPERATION = Kind(name="node_delete", stages=stages, finish=finish, coalesces=True, supersedes=True)

@@ -17,7 +17,7 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OperationState, State
 
 log = logging.getLogger(__name__)
-NOT_YET = ("instance.busy", "instance.moving", "node.silent")
+NOT_YET = ("instance.busy", "instance.moving", "node.silent", "namespace_limit")
 """What passes by itself: the drain waits for it, and says so."""
 ON_ITS_WAY = (State.INITIAL, State.CREATING, State.DELETE_WAIT)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from sfweb.domain import events
 from sfweb.domain.callers import Caller
@@ -44,7 +44,7 @@ def _networks(namespace: UUID) -> int:
 
 def _disk_gb(namespace: UUID) -> int:
     held = PlacementReservation.objects.filter(instance__namespace=namespace)
-    live = held.filter(state__in=LIVE_RESERVATION)
+    live = held.filter(state__in=LIVE_RESERVATION, node=F("instance__node"))  # one that moves counts once
     return live.aggregate(total=Sum("disk_gb"))["total"] or 0
 
 

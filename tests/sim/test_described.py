@@ -33,7 +33,10 @@ REAL = 0.85
 CONFORM = ("status_code_conformance", "content_type_conformance", "response_schema_conformance")
 ORDER = {"get": 0, "post": 1, "put": 2, "patch": 3, "delete": 4}
 IMAGE = "https://images.example.org/tiny.qcow2"
-TAKEN = ("instances", "networks", "interfaces", "artifacts", "label", "snapshots", "agentoperations")
+TAKEN = (
+    *("instances", "networks", "interfaces", "artifacts", "label", "snapshots", "agentoperations"),
+    *("recurring_operations", "auth"),
+)
 """A delete at these may leave nothing to delete for the next."""
 LAST = ("/auth/namespaces/{namespace}", "/nodes/{ref}")
 """Deleting these takes others away with them."""
@@ -66,6 +69,7 @@ class Things:
         if "fuzz" not in [row["name"] for row in ok("GET", "/auth/namespaces")]:
             ok("POST", "/auth/namespaces", {"namespace": "fuzz"})
         ok("POST", "/auth/namespaces/fuzz/keys", {"key_name": "k", "key": "a long secret of it"})
+        self.known["claims"] = [self._claim()]
         fuzz = {"namespace": "fuzz"}
         net = ok("POST", "/networks", {"name": f"net{self._number}", "netblock": "10.0.0.0/24", **fuzz})
         until(lambda: ok("GET", f"/networks/{net['uuid']}")["state"] == "created", 20, "the network is there")
@@ -76,6 +80,7 @@ class Things:
         label = ok("POST", f"/label/fuzz/stable{self._number}", {"blob_uuid": instance["disks"][0]["blob_uuid"]})
         ok("POST", f"/instances/{instance['uuid']}/snapshot", {"all": True})
         self.known = {
+            "claims": self.known["claims"],
             "instances": [instance["uuid"], instance["name"]],
             "networks": [net["uuid"], net["name"], "floating"],
             "interfaces": [row["uuid"] for row in instance["interfaces"]],
@@ -90,6 +95,16 @@ class Things:
         asked = self.client.call("POST", f"/instances/{instance['uuid']}/agent/execute", {"command_line": "true"})
         self.known["agentoperations"] = [asked.json().get("uuid", "none")]
         self.known["clusteroperations"] = self.known["operations"]
+        nightly = {"name": f"nightly{self._number}", "kind": "snapshot", "cron": "0 3 * * *"}
+        made = ok("POST", "/recurring_operations", {**nightly, "instance": instance["uuid"]})
+        self.known["recurring_operations"] = [made["uuid"]]
+
+    def _claim(self) -> str:
+        """Large enough again, whatever requests have made of it; there at all only from the first time on."""
+        there, room = self.client.ok("GET", "/auth/namespaces/fuzz/claims"), {"cpus": 40, "memory": 9000, "disk": 400}
+        if there:
+            return str(self.client.ok("PUT", f"/auth/namespaces/fuzz/claims/{there[0]['uuid']}", room)["uuid"])
+        return str(self.client.ok("POST", "/auth/namespaces/fuzz/claims", room)["uuid"])
 
     def place(self, path: str, name: str) -> str | None:
         """Something that is there for the placeholder of that name in an address."""
@@ -100,6 +115,7 @@ class Things:
             "key_name": ["k", "new"],
             "key": ["tags", "a"],
             "device": ["vda", "vdc"],
+            "claim": self.known["claims"],
             "address": ["10.0.0.2", "10.0.0.1", "192.168.20.3"],
             "offset": ["0", "3"],
             "index": ["1"],
@@ -144,6 +160,10 @@ class Things:
             "target_object_type": ["instance"],
             "target_type": ["instance"],
             "target_uuid": self.known["instances"][:1],
+            "instance": self.known["instances"][:1],
+            "kind": ["snapshot"],
+            "cron": ["30 4 * * 1"],
+            "overlap": ["skip"],
         }
         for name, value in body.items():
             if name in members and random.random() < REAL:

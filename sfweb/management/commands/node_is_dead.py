@@ -5,13 +5,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from sftasks import attachment
+from sftasks import moves
 from sfweb.domain import node_life
 from sfweb.domain.lookup import find_node
 from sfweb.domain.transactions import durable
 from sfweb.errors import SteadyfistError
-from sfweb.models import Instance
-from sfweb.models.state import State
 
 
 class Command(BaseCommand):
@@ -31,6 +29,5 @@ class Command(BaseCommand):
             counts = node_life.declare_dead(node)
         except SteadyfistError as error:
             raise CommandError(str(error)) from None
-        for instance in Instance.objects.filter(node=node, state=State.DELETED):
-            durable(attachment.release)(instance)
+        durable(moves.settle_all_on)(node.pk)
         self.stdout.write(f"{name} is dead: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
