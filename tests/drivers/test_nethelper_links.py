@@ -34,6 +34,27 @@ def test_guests_on_two_nodes_reach_each_other(lab: Lab, network: Network) -> Non
     assert ", 0% packet loss" in guests[0].sh(largest)
 
 
+def test_hp_7_a_guest_may_claim_addresses_and_the_vxlan_alone_keeps_tenants_apart(lab: Lab, network: Network) -> None:
+    """No filter stands between guests of one network; the same addresses in another tenant's are another world."""
+    one, two = lab.nodes
+    other = Network()
+    guests = []
+    for mine, node, peer, number in ((network, one, two, 0), (network, two, one, 1), (other, one, two, 0)):
+        node.helper.ensure_network(mine.spec(peer))
+        guests.append(Guest(lab, node, mine, mine.hosts[number]))
+        guests[-1].configure()
+    block = network.hosts[1].address.rpartition(".")[0]
+    extra = f"{block}.200"
+    guests[1].sh(f"ip addr add {extra}/24 dev eth0")
+    guests[2].sh(f"ip addr add {block}.201/24 dev eth0")
+    assert guests[0].reaches(extra, count=3)
+    assert not guests[2].reaches(extra)
+    assert not guests[2].reaches(network.hosts[1].address)
+    for port in one.ports_of(other):
+        one.sh(f"ip link del {port}")
+    one.helper.remove_network(other.uuid, other.vni)
+
+
 def test_devices_are_as_specified(node: Node, network: Network) -> None:
     """HP-1, HP-2, HP-3: MTU of the underlay less 50, no STP, no delay, port 4789, own address; flood list without itself."""
     spec = replace(network.spec(), peers=("198.18.0.2", "198.18.0.7", node.address))
