@@ -80,11 +80,11 @@ def send(step: Step, door: statements.Door) -> StepMessage | None:
     """Render the step and mark it sent. None, with the step's `reason` or end written, when it must wait or is not wanted."""
     node = door.node
     reason = why_not(node, step, silent=door.silent)
-    if reason:
+    if reason and _is_wanted(step):
         if step.reason != reason:
             Step.objects.filter(pk=step.pk).update(reason=reason)
         return None
-    rendered = _render(step)
+    rendered = None if reason else _render(step)
     if rendered is None:
         transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="no longer wanted")
         return None
@@ -254,16 +254,24 @@ def _lost(node: Node, held: Collection[str]) -> list[StepMessage]:
     return messages
 
 
+def _is_wanted(step: Step) -> bool:
+    """Whether the rows still want what the step does. One that waits for its node and is not wanted must not keep back the
+    step that takes the thing away: the node waits for that one (EN-12).
+    """
+    kind = served()[step.object_type]
+    if step.action not in (kind.ensure, kind.remove):
+        return True
+    wish = NodeObject.objects.filter(
+        node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
+    ).first()
+    return bool(kind.action(wish.wanted if wish else Wanted.ABSENT) == step.action)
+
+
 def _render(step: Step) -> tuple[int, dict[str, Any]] | None:
     """(generation, request) as the rows are now; the generation is read first. None when they no longer want the action."""
     kind = served()[step.object_type]
-    if step.action in (kind.ensure, kind.remove):
-        wish = NodeObject.objects.filter(
-            node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
-        ).first()
-        wanted = wish.wanted if wish else Wanted.ABSENT
-        if kind.action(wanted) != step.action:
-            return None
+    if not _is_wanted(step):
+        return None
     generation = kind.generation(step.object_uuid, step.node_id)
     request = kind.requests[step.action](step.object_uuid, step.node_id, step.arguments)
     return None if request is None else (generation, request)

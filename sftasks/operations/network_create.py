@@ -24,6 +24,11 @@ def request(caller: Caller, wanted: NewNetwork) -> Accepted:
 
 @durable
 def _request(caller: Caller, wanted: NewNetwork, identity: UUID) -> Accepted:
+    owner = Namespace.objects.values_list("pk", flat=True).filter(name=wanted.namespace).first()
+    if owner is None:
+        raise NotFound(f"namespace not found: {wanted.namespace}")
+    # Before its operation is written: the row refers to the namespace, and two that had both written one would deadlock.
+    namespace = limits.lock_within(owner, networks=1)
     operation = engine.submit(
         Wish(
             kind="network_create",
@@ -31,12 +36,9 @@ def _request(caller: Caller, wanted: NewNetwork, identity: UUID) -> Accepted:
             targets=[("network", identity)],
             params={"network": str(identity)},
             caller=caller,
-            namespace=Namespace.objects.values_list("pk", flat=True).filter(name=wanted.namespace).first(),
+            namespace=owner,
         )
     )
-    if operation.namespace_id is None:
-        raise NotFound(f"namespace not found: {wanted.namespace}")
-    namespace = limits.lock_within(operation.namespace_id, networks=1)
     outside = Network.objects.get(pk=FLOATING)
     if ipaddress.IPv4Network(wanted.netblock).overlaps(ipam.block(outside)):
         raise Invalid(f"netblock: {wanted.netblock} overlaps the floating block {outside.netblock}")

@@ -1,6 +1,6 @@
 """What a node may still hold is never given away, and what nobody wants is taken away in the end (EN-1, EN-12, EN-13)."""
 
-from sftasks import engine, sweep
+from sftasks import engine, explain, sweep
 from sftasks.operations import (
     instance_create,
     instance_delete,
@@ -9,6 +9,7 @@ from sftasks.operations import (
     network_delete,
     node_delete,
 )
+from sftasks.plans import networks
 from sftasks.reconcilers import hard_deletes, node_objects, node_states
 from sfweb.domain import node_life
 from sfweb.models import (
@@ -274,3 +275,27 @@ def test_en_14_a_cancel_that_comes_when_all_is_done_changes_nothing(guest):
     assert Operation.objects.get(pk=accepted.operation.pk).state == "succeeded"
     assert Instance.objects.get(pk=guest.instance.pk).state == "deleted"
     assert guest.findings() == []
+
+
+def test_en_12_what_a_returning_node_should_no_longer_get_does_not_keep_back_what_it_has_to_let_go(served):
+    """Found by the engine's stories: the node waited for the removal, the removal for the node."""
+    node = served.nodes[1]
+    network = Network.objects.get(name="net")
+    served.ask(instance_create.request, served.caller, new_instance("guest", "tenant", "net", placed_on=node.name))
+    served.settle()
+    assert node.host.inventory().networks
+    fall_silent(served, node)
+    Node.objects.filter(pk=node.pk).update(last_seen=FromNow(0))  # it reports again, with something to let go yet
+    NodeObject.objects.filter(node_id=node.pk, object_type="network").update(applied_generation=0)
+    ensure = served.run(engine.submit, networks.on_node(network, node.pk, served.caller))
+    assert "missing until" in explain.why(Operation.objects.get(pk=ensure.pk))["sentence"]
+    instance = Instance.objects.get(name="guest")
+    served.ask(instance_delete.request, served.caller, instance)
+    for _ in range(4):
+        served.run(node.report)
+        served.run(node_objects.run)
+        served.settle()
+    assert Node.objects.get(pk=node.pk).state == "created"
+    assert not Operation.objects.filter(state__in=("waiting", "running", "unwinding")).exists()
+    assert node.host.inventory().instances == {}
+    assert served.findings() == []
