@@ -351,9 +351,7 @@ def release(instance: Instance) -> bool:
 
 def may_be_held(instance: Instance) -> bool:
     """A node should hold the guest, or has not confirmed that it does not."""
-    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk)
-    rows = rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)
-    return rows.exclude(node__state=State.DELETED).exists()
+    return wishes.may_hold("instance", instance.pk).exists()
 
 
 def release_interface(interface: UUID, network: UUID) -> None:

@@ -18,11 +18,9 @@ from sfweb.models import (
     Instance,
     Namespace,
     Network,
-    NodeObject,
     Operation,
     PlacementReservation,
     PoolAllocation,
-    Wanted,
 )
 from sfweb.models.state import State
 
@@ -36,8 +34,7 @@ def unlike(node: UUID | None, facts: dict[str, object], nodes: Sequence[tuple[UU
 
 def still_holding(instance: UUID) -> set[UUID]:
     """Nodes that may have something of an earlier stay of the instance: it goes to none of them."""
-    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).exclude(node__state=State.DELETED)
-    return set(rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).values_list("node_id", flat=True))
+    return set(wishes.may_hold("instance", instance).values_list("node_id", flat=True))
 
 
 def bring(instance: Instance, node: UUID, blobs: Collection[UUID], caller: Caller) -> list[Operation]:

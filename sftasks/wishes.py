@@ -93,13 +93,18 @@ def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int)
     ).exists()
 
 
+def may_hold(object_type: str, object_uuid: UUID) -> QuerySet[NodeObject]:
+    """The object on the nodes that should hold it, or have not confirmed that they do not; not on those that were given up."""
+    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid)
+    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
+
+
 def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
     """The nodes that should no longer hold the object and have not confirmed that, in a fixed order (EN-12).
 
     Not those that were given up: what they may have keeps nothing taken.
     """
-    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.ABSENT)
-    rows = rows.exclude(applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
+    rows = may_hold(object_type, object_uuid).filter(wanted=Wanted.ABSENT)
     return list(rows.order_by("node_id").values_list("node_id", flat=True))
 
 

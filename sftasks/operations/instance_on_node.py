@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment, devices, moves
+from sftasks import attachment, devices, moves, wishes
 from sftasks.operation import Ended, Kind, PlannedStep, Stage, served
 from sfweb.domain import node_life
 from sfweb.models import Instance, NodeObject, Operation, Step, Wanted
@@ -14,10 +14,8 @@ from sfweb.models.state import State, StepState
 def stages(operation: Operation) -> Sequence[Stage]:
     """First it is made where it should be, then taken away elsewhere: a node lets go of the only copy last."""
     instance = UUID(operation.params["instance"])
-    rows = NodeObject.objects.filter(object_type="instance", object_uuid=instance).order_by("node_id")
-    rows = rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
     steps: dict[str, list[PlannedStep]] = {Wanted.PRESENT: [], Wanted.ABSENT: []}
-    for row in rows:
+    for row in wishes.may_hold("instance", instance).order_by("node_id"):
         action = served()["instance"].action(row.wanted)
         steps[row.wanted].append(
             PlannedStep(node=row.node_id, action=action, object_type="instance", object_uuid=instance)

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import F, Sum
 
 from sfweb.domain.placement_rules import DIMENSIONS, Room
 from sfweb.models import Node, NodeCapacity, PlacementReservation
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import LIVE_RESERVATION
 
-_HELD = " AND ".join(f"used_{name} + %s <= limit_{name}" for name in DIMENSIONS)
+MORE = ", ".join(f"used_{name} = used_{name} + %s" for name in DIMENSIONS)
+LESS = ", ".join(f"used_{name} = GREATEST(0, CAST(used_{name} AS SIGNED) - %s)" for name in DIMENSIONS)
+WITHIN = " AND ".join(f"used_{name} + %s <= limit_{name}" for name in DIMENSIONS)
+"""Of any table with counters and their limits; the values are a room's `figures`. Counters are floored at zero (SC-5)."""
 
 
 def lock_all() -> None:
@@ -38,8 +41,8 @@ def take(wanted: Mapping[uuid.UUID, Room]) -> bool:
         assigned.append(f"used_{name} = used_{name} + CASE node_id {cases} ELSE 0 END")
         values += [part for node, room in nodes.items() for part in (node, getattr(room, name))]
     for node, room in nodes.items():
-        values += [node, *(getattr(room, name) for name in DIMENSIONS)]
-    within = " OR ".join(f"(node_id = %s AND {_HELD})" for _ in nodes)
+        values += [node, *room.figures]
+    within = " OR ".join(f"(node_id = %s AND {WITHIN})" for _ in nodes)
     with connection.cursor() as cursor:
         cursor.execute(f"UPDATE node_capacity SET {', '.join(assigned)} WHERE {within}", values)
         return bool(cursor.rowcount == len(nodes))
@@ -47,22 +50,25 @@ def take(wanted: Mapping[uuid.UUID, Room]) -> bool:
 
 def take_anyway(node: uuid.UUID, room: Room) -> bool:
     """Count what is there whether it fits or not (SC-11). False when the node is over its limit now."""
-    with connection.cursor() as cursor:
-        added = ", ".join(f"used_{name} = used_{name} + %s" for name in DIMENSIONS)
-        cursor.execute(
-            f"UPDATE node_capacity SET {added} WHERE node_id = %s", [*(getattr(room, n) for n in DIMENSIONS), str(node)]
-        )
+    _change(node, MORE, room)
     counters = counters_of(node)
     return all(one["used"] <= one["limit"] for one in counters.values())
 
 
 def give_back(node: uuid.UUID, room: Room) -> None:
-    """Counters are floored at zero (SC-5)."""
-    less = ", ".join(f"used_{name} = GREATEST(0, CAST(used_{name} AS SIGNED) - %s)" for name in DIMENSIONS)
+    _change(node, LESS, room)
+
+
+def _change(node: uuid.UUID, change: str, room: Room) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE node_capacity SET {less} WHERE node_id = %s", [*(getattr(room, n) for n in DIMENSIONS), str(node)]
-        )
+        cursor.execute(f"UPDATE node_capacity SET {change} WHERE node_id = %s", [*room.figures, str(node)])
+
+
+def used_by(namespace: uuid.UUID) -> Room:
+    """What the namespace's instances take. One that moves has room on two nodes, and counts once."""
+    held = PlacementReservation.objects.filter(instance__namespace=namespace, state__in=LIVE_RESERVATION)
+    sums = held.filter(node=F("instance__node")).aggregate(**{name: Sum(name) for name in DIMENSIONS})
+    return Room(**{name: sums[name] or 0 for name in DIMENSIONS})
 
 
 def counters_of(node: uuid.UUID) -> dict[str, dict[str, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Sum
+from django.db.models import Sum
 
 from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
@@ -23,15 +23,12 @@ from sfweb.domain.placement_rules import DIMENSIONS, NOTHING, Room
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Forbidden, NoCapacity
-from sfweb.models import ClusterCapacity, Namespace, NamespaceClaim, NodeCapacity, PlacementReservation
+from sfweb.models import ClusterCapacity, Namespace, NamespaceClaim, NodeCapacity
 from sfweb.models.fields import FromNow, UtcNow
-from sfweb.models.state import LIVE_RESERVATION, State, transition
+from sfweb.models.state import State, transition
 
 DEFAULT_SECONDS = 86400
 _ACTIVE = "state = 'created' AND expires_at > UTC_TIMESTAMP(6)"
-_MORE = ", ".join(f"used_{name} = used_{name} + %s" for name in DIMENSIONS)
-_WITHIN = " AND ".join(f"used_{name} + %s <= limit_{name}" for name in DIMENSIONS)
-_LESS = ", ".join(f"used_{name} = GREATEST(0, CAST(used_{name} AS SIGNED) - %s)" for name in DIMENSIONS)
 
 
 class ClaimExceeded(Forbidden):
@@ -72,12 +69,12 @@ def draw(wanted: Mapping[uuid.UUID | None, Room]) -> None:
 
 
 def _draw(claim: NamespaceClaim, room: Room) -> None:
-    if _change(claim.namespace_id, _MORE, room, _WITHIN):
+    if _change(claim.namespace_id, capacity.MORE, room, capacity.WITHIN):
         return
     claim.refresh_from_db()
     if settings.CLAIM_ENFORCEMENT == "hard":
         raise ClaimExceeded(claim, room)
-    _change(claim.namespace_id, _MORE, room)
+    _change(claim.namespace_id, capacity.MORE, room)
     tell_exceeded(ClaimExceeded(claim, room))
 
 
@@ -113,21 +110,20 @@ def _compete(room: Room) -> None:
 
 def count(namespace: uuid.UUID, room: Room) -> None:
     """What is there counts, whether it fits or not (SC-11)."""
-    _change(namespace, _MORE, room)
+    _change(namespace, capacity.MORE, room)
 
 
 def give_back(namespace: uuid.UUID, room: Room) -> None:
     """After the counters of the node, whose lock says whether a claim has counted this."""
-    _change(namespace, _LESS, room)
+    _change(namespace, capacity.LESS, room)
 
 
 def _change(namespace: uuid.UUID, change: str, room: Room, guard: str = "") -> bool:
-    values = [getattr(room, name) for name in DIMENSIONS]
     with connection.cursor() as cursor:
         cursor.execute(
             f"UPDATE namespace_claims SET {change} WHERE holds_id = %s AND {_ACTIVE}"
             + (f" AND {guard}" if guard else ""),
-            [*values, str(namespace), *(values if guard else [])],
+            [*room.figures, str(namespace), *(room.figures if guard else [])],
         )
         return bool(cursor.rowcount)
 
@@ -206,7 +202,7 @@ def _set_figures(claim: NamespaceClaim, limit: Room) -> None:
     Refused where what others use, and what other claims keep, would not leave enough (CL-2); and below what is used.
     """
     _lock_cluster()
-    used = _used(claim.namespace_id)
+    used = capacity.used_by(claim.namespace_id)
     nodes, others, kept = _totals(), _promised(claim.pk), {}
     for name in DIMENSIONS:
         total, in_use = nodes[name]
@@ -252,13 +248,6 @@ def _promised(without: uuid.UUID | None = None) -> dict[str, int]:
     }
 
 
-def _used(namespace: uuid.UUID) -> Room:
-    held = PlacementReservation.objects.filter(instance__namespace=namespace, state__in=LIVE_RESERVATION)
-    held = held.filter(node=F("instance__node"))  # one that moves has room on two nodes, and counts once
-    sums = held.aggregate(**{name: Sum(name) for name in DIMENSIONS})
-    return Room(**{name: sums[name] or 0 for name in DIMENSIONS})
-
-
 def _figures(claim: NamespaceClaim, room: Room) -> list[tuple[str, int, int, int]]:
     return [
         (name, getattr(claim, f"limit_{name}"), getattr(claim, f"used_{name}"), getattr(room, name))
@@ -273,7 +262,7 @@ def recount() -> int:
     if active():
         capacity.lock_all()
     for namespace, claim in active().items():
-        used = {f"used_{name}": getattr(_used(namespace), name) for name in DIMENSIONS}
+        used = {f"used_{name}": getattr(capacity.used_by(namespace), name) for name in DIMENSIONS}
         drift = {name: (getattr(claim, name), now) for name, now in used.items() if getattr(claim, name) != now}
         if drift:
             NamespaceClaim.objects.filter(pk=claim.pk).update(**used)

@@ -11,14 +11,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Sum
 
-from sfweb.domain import events
+from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
 from sfweb.errors import LimitReached, NotFound
-from sfweb.models import Instance, Namespace, Network, Operation, PlacementReservation, Schedule, Upload
+from sfweb.models import Instance, Namespace, Network, Operation, Schedule, Upload
 from sfweb.models.namespace import SYSTEM
-from sfweb.models.state import LIVE_RESERVATION, OperationState, State
+from sfweb.models.state import OperationState, State
 
 SETTINGS = {
     "instances": "NAMESPACE_MAX_INSTANCES",
@@ -43,9 +42,7 @@ def _networks(namespace: UUID) -> int:
 
 
 def _disk_gb(namespace: UUID) -> int:
-    held = PlacementReservation.objects.filter(instance__namespace=namespace)
-    live = held.filter(state__in=LIVE_RESERVATION, node=F("instance__node"))  # one that moves counts once
-    return live.aggregate(total=Sum("disk_gb"))["total"] or 0
+    return capacity.used_by(namespace).disk_gb
 
 
 def _uploads(namespace: UUID) -> int:

@@ -61,6 +61,11 @@ class Room:
     def as_json(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in DIMENSIONS}
 
+    @property
+    def figures(self) -> list[int]:
+        """In the order of DIMENSIONS."""
+        return list(self.as_json().values())
+
 
 NOTHING = Room(cpus=0, memory_mb=0, disk_gb=0)
 
