@@ -112,14 +112,19 @@ class Crowd:
 
 
 class Users:
-    """Clients that share a list of things to ask for; what fails is asked again with the same key until it is answered."""
+    """Clients that share a list of things to ask for; what fails is asked again with the same key until it is answered.
+
+    Guests of one network are asked for one after the other, as their owner would.
+    """
 
     def __init__(self, plane: Plane, options: argparse.Namespace, networks: list[str]) -> None:
         chance = random.Random(options.seed)
         self._plane, self._networks, self._chance = plane, networks, chance
         self._lock = threading.Lock()
         creates: list[Callable[[Client], None]] = [
-            self._creation(f"guest{number}", networks[number % len(networks)], f"{options.seed}-{number}")
+            self._creation(
+                f"guest{number}", networks[number * len(networks) // options.instances], f"{options.seed}-{number}"
+            )
             for number in range(options.instances)
         ]
         spread: dict[int, list[Callable[[Client], None]]] = {}

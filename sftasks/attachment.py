@@ -4,17 +4,26 @@ Called inside the transactions of operations: writes wishes and generations, sub
 them, and says which of those the caller has to wait for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q
 
 from nodeagent.wire import Outcome
-from sftasks import engine, outside, wishes
+from sftasks import engine, mesh, outside, wishes
 from sftasks.operation import Wish
-from sftasks.plans import blobs, instances, networks, routers
-from sfweb.domain import agent_operations, allocator, artifact_refs, blob_copies, carriers, ipam, ports, reservations
+from sftasks.plans import blobs, instances, routers
+from sfweb.domain import (
+    agent_operations,
+    allocator,
+    artifact_refs,
+    blob_copies,
+    carriers,
+    ipam,
+    ports,
+    reservations,
+)
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import (
     FLOATING,
@@ -31,80 +40,10 @@ from sfweb.models import (
     Wanted,
 )
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_OPERATION, OperationState, State, transition
+from sfweb.models.state import OperationState, State, transition
 
 LIVING = (State.INITIAL, State.CREATED, State.DELETE_WAIT)
 """A card that is still being unplugged uses its network."""
-
-
-def bring_network(network: Network, node: UUID, caller: Caller) -> list[Operation]:
-    """The network on the node and its guest known to the carrier; the operations that an instance there must wait for.
-
-    The network must have been read under its lock. Peers that learn of a new member get their operation too, but nobody
-    waits for them.
-    """
-    return bring_network_to(network, [node], caller)[node]
-
-
-def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) -> dict[UUID, list[Operation]]:
-    """As `bring_network` for instances on several nodes: what those on each must wait for."""
-    is_new = [wishes.want(node, "network", network.pk) for node in sorted(nodes)]
-    network.router_generation += 1
-    network.mesh_generation += any(is_new)
-    Network.objects.filter(pk=network.pk).update(
-        router_generation=network.router_generation, mesh_generation=network.mesh_generation
-    )
-    carrier = carriers.carrier_of(network.pk)
-    needed = _spread(network, nodes, carrier, caller)
-    if carrier is not None:
-        router = serve(network, carrier, caller)
-        for node in nodes:
-            needed[node].append(router)
-    return needed
-
-
-def bring_mesh(network: Network, node: UUID, caller: Caller) -> list[Operation]:
-    """The network on the node, without a word to its router: for a guest that the carrier knows already."""
-    network.mesh_generation += wishes.want(node, "network", network.pk)
-    Network.objects.filter(pk=network.pk).update(mesh_generation=network.mesh_generation)
-    return _spread(network, [node], carriers.carrier_of(network.pk), caller)[node]
-
-
-def _spread(
-    network: Network, nodes: Sequence[UUID], carrier: UUID | None, caller: Caller
-) -> dict[UUID, list[Operation]]:
-    """Every holder that does not know the mesh as it is now gets its operation; those that each of `nodes` waits for."""
-    needed: dict[UUID, list[Operation]] = {node: [] for node in nodes}
-    for holder in wishes.holders("network", network.pk):
-        if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
-            continue
-        operation = engine.submit(networks.on_node(network, holder, caller))
-        for node in nodes:
-            if holder in (node, carrier):
-                needed[node].append(operation)
-    return needed
-
-
-def refresh(network: Network, caller: Caller) -> list[Operation]:
-    """Something that the network's router is rendered from has changed; the operation that tells its carrier, if it has one.
-
-    The network must have been read under its lock.
-    """
-    Network.objects.filter(pk=network.pk).update(router_generation=F("router_generation") + 1)
-    carrier = carriers.carrier_of(network.pk)
-    return [] if carrier is None else [serve(network, carrier, caller)]
-
-
-def serve(network: Network, carrier: UUID, caller: Caller) -> Operation:
-    """The operation that brings the carrier's router up to date, after the network itself on that node."""
-    wishes.want(carrier, "router", network.pk)
-    router = engine.submit(routers.on_carrier(network, carrier, caller))
-    bridge = Operation.objects.filter(
-        object_key=f"network:{network.pk}@{carrier}", kind="network_on_node", state__in=OPEN_OPERATION
-    )
-    if router.state == OperationState.WAITING and not router.joined:
-        engine.depend(router, bridge)
-    return router
 
 
 def bring_blob(blob: Blob, node: UUID, caller: Caller) -> Operation | None:
@@ -265,7 +204,7 @@ def tell_routers(instance: Instance, caller: Caller) -> None:
     """The carriers of the instance's networks learn what has changed about it, such as its name."""
     cards = Interface.objects.filter(instance=instance, state__in=LIVING)
     for network in Network.objects.select_for_update().filter(pk__in=cards.values("network_id")).order_by("pk"):
-        refresh(network, caller)
+        mesh.refresh(network, caller)
 
 
 def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[Operation]:
@@ -277,7 +216,7 @@ def leave_network(network: Network, node: UUID | None, caller: Caller) -> list[O
         return dissolve(network, caller)
     if node is not None:
         leave_mesh(network, node, caller)
-    return [] if carrier is None else [serve(network, carrier, caller)]
+    return [] if carrier is None else [mesh.serve(network, carrier, caller, gathers=True)]
 
 
 def leave_mesh(network: Network, node: UUID, caller: Caller) -> None:
@@ -288,19 +227,7 @@ def leave_mesh(network: Network, node: UUID, caller: Caller) -> None:
         and not guests.exists()
         and node in wishes.holders("network", network.pk)
     ):
-        retire(network, [node], caller)
-
-
-def retire(network: Network, nodes: Iterable[UUID], caller: Caller) -> list[Operation]:
-    """Take the network away from `nodes` and tell the mesh that is left; the operations of those that lose it."""
-    leaving = set(nodes)
-    for node in leaving:
-        wishes.retract(node, "network", network.pk)
-    Network.objects.filter(pk=network.pk).update(mesh_generation=F("mesh_generation") + 1)
-    for holder in wishes.holders("network", network.pk):
-        engine.submit(networks.on_node(network, holder, caller))
-    held = [node for node in wishes.lingering("network", network.pk) if node in leaving]
-    return [engine.submit(networks.on_node(network, node, caller)) for node in held]
+        mesh.retire(network, [node], caller)
 
 
 def dissolve(network: Network, caller: Caller) -> list[Operation]:
@@ -312,7 +239,7 @@ def dissolve(network: Network, caller: Caller) -> list[Operation]:
     routers_first = [engine.submit(routers.on_carrier(network, node, caller)) for node in held]
     gone = list(routers_first)
     everywhere = [*wishes.holders("network", network.pk), *wishes.lingering("network", network.pk)]
-    for bridge in retire(network, everywhere, caller):
+    for bridge in mesh.retire(network, everywhere, caller):
         if not bridge.joined:
             engine.depend(
                 bridge, [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]

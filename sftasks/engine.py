@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
@@ -33,6 +34,8 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
+MOST_STARTS, STARTS_SECONDS = 5, 10.0
+"""A wish that may gather starts so often in so many seconds: a few are served at once, of six hundred most are joined."""
 BACKGROUND = 30
 """The priority of what a user's clock asks for; a higher number waits longer."""
 
@@ -56,6 +59,8 @@ def submit(wish: Wish) -> Operation:
     elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:
         limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
     operation = _operation(kind, wish, queued_key)
+    if wish.gathers:
+        operation.not_before = statements.rested_at(wish.object_key, MOST_STARTS, STARTS_SECONDS * settings.TIME_SCALE)
     if not insert_unless_taken(operation):
         raise Again
     _announce([operation], [wish])
@@ -260,6 +265,9 @@ def _join(waiting: Operation, wish: Wish) -> Operation:
     Operation.objects.filter(pk=waiting.pk).update(joined=F("joined") + 1)
     waiting.joined += 1
     waiting.is_ours = True
+    if waiting.not_before is not None and not wish.gathers:
+        Operation.objects.filter(pk=waiting.pk).update(not_before=None)
+        after_commit(advance, waiting.pk)
     _tell(waiting, f"{waiting.kind} joined", extra={"by": str(wish.caller), "request_id": wish.caller.request_id})
     return waiting
 

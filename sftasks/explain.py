@@ -5,6 +5,7 @@
     dependency   dependency, next               another operation must end first; `next` is why that one waits
     key          key, holder {uuid, kind, state, since}, next    one works on the same object
     turn         key, holder                    an older one on the same object comes first
+    time         at                             it is put off so that more of the same can join it
     object       -                              what its kind waits for is in the sentence
     node         step, silent, last_seen        its node does not answer or cannot take the step
     retry        step, at, because              the next attempt of a step
@@ -22,6 +23,7 @@ from typing import Any
 from sftasks import dispatch
 from sftasks.operation import kinds
 from sfweb.models import Operation, OperationDependency, Step
+from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState
 
 DEEPEST = 10
@@ -64,6 +66,10 @@ def _waiting(operation: Operation, depth: int) -> dict[str, Any]:
     if first:
         sentence = f"waits for its turn after {first.kind} {first.pk}"
         return {"sentence": sentence, "waits_for": "turn", **_held(operation, first)}
+    at = operation.not_before
+    if at is not None and Operation.objects.filter(pk=operation.pk, not_before__gt=UtcNow()).exists():
+        sentence = f"starts at {at:%H:%M:%S} UTC, so that more of the same can join it"
+        return {"sentence": sentence, "waits_for": "time", "at": _moment(at)}
     ready = kinds()[operation.kind].ready
     reason = ready(operation) if ready else ""
     if reason:

@@ -8,7 +8,7 @@ ports there stay taken.
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sftasks import attachment, wishes
+from sftasks import attachment, mesh, wishes
 from sfweb.domain import affinity, allocator, placement, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.metadata import metadata_of
@@ -44,7 +44,7 @@ def bring(instance: Instance, node: UUID, blobs: Collection[UUID], caller: Calle
         operation = attachment.bring_blob(blob, node, caller)
         needed += [operation] if operation else []
     for network in _networks(instance):
-        needed += attachment.bring_mesh(network, node, caller)
+        needed += mesh.bring_mesh(network, node, caller)
     return needed
 
 

@@ -47,7 +47,8 @@ Stage = Sequence[PlannedStep]
 class Wish:
     """What `engine.submit` is given: one operation that does not exist yet.
 
-    suffix  what may not be merged with another waiting one of the same kind and object (EN-7)
+    suffix   what may not be merged with another waiting one of the same kind and object (EN-7)
+    gathers  may start later when many like it came just before, so that more can join it (EN-20)
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Wish:
     caller: Caller = CLUSTER
     namespace: UUID | None = None
     suffix: str = ""
+    gathers: bool = False
     retry_of: Operation | None = None
 
 

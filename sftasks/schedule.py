@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 RECONCILERS: Mapping[str, float] = {
     "sweep_operations": 10,
+    "put_off": 2,
     "node_states": 10,
     "node_objects": 60,
     "node_capacity": 300,

@@ -3,6 +3,7 @@
 Each reads or writes exactly what its name says; what they answer is as true as the transaction they run in.
 """
 
+import datetime
 from collections.abc import Collection
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -101,6 +102,17 @@ def has_elder(operation: Operation) -> bool:
         " WHERE elder.object_key = mine.object_key AND elder.state = 'waiting' AND elder.created_at < mine.created_at)"
     )
     return bool(_rows(sql, [str(operation.pk)])[0][0])
+
+
+def rested_at(object_key: str, starts: int, seconds: float) -> datetime.datetime | None:
+    """When the object will have had fewer than `starts` operations in `seconds`; None when that is so now."""
+    sql = (
+        "SELECT started_at + INTERVAL %s MICROSECOND FROM operations WHERE object_key = %s"
+        " AND started_at > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND ORDER BY started_at DESC LIMIT 1 OFFSET %s"
+    )
+    span = int(seconds * 1_000_000)
+    found = _rows(sql, [span, object_key, span, starts - 1])
+    return found[0][0].replace(tzinfo=datetime.UTC) if found else None
 
 
 def lock_open_steps(operation: Operation) -> list[Step]:

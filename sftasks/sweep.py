@@ -121,7 +121,7 @@ def _waiting() -> "QuerySet[Operation, UUID]":
     """
     rows = Operation.objects.filter(
         state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE)
-    )
+    ).exclude(not_before__gt=UtcNow())
     return unhindered(rows).order_by("?").values_list("pk", flat=True)[:PAGE]
 
 

@@ -6,7 +6,7 @@ the router cannot be told, the address is withdrawn again.
 
 from collections.abc import Sequence
 
-from sftasks import attachment, engine, outside
+from sftasks import engine, mesh, outside
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.transactions import durable
@@ -31,7 +31,7 @@ def request_float(caller: Caller, interface: Interface) -> Accepted:
     address = outside.reserve(network, AddressKind.FLOATING, "interface", card.pk)
     Interface.objects.filter(pk=card.pk).update(floating=address)
     operation = engine.submit(outside.wish("address_expose", network, address, caller, card.pk))
-    engine.depend(operation, attachment.refresh(network, caller))
+    engine.depend(operation, mesh.refresh(network, caller))
     return Accepted(address, operation)
 
 
@@ -43,7 +43,7 @@ def request_route(caller: Caller, network: Network) -> Accepted:
         raise NotReady(f"network {row.name} is {row.state}")
     address = outside.reserve(row, AddressKind.ROUTED, "network", row.pk)
     operation = engine.submit(outside.wish("address_expose", row, address, caller, None))
-    engine.depend(operation, attachment.refresh(row, caller))
+    engine.depend(operation, mesh.refresh(row, caller))
     return Accepted(address, operation)
 
 
@@ -64,7 +64,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     network = Network.objects.select_for_update().get(pk=operation.params["network"])
     if network.state == State.DELETED:
         return
-    outside.withdraw(network, address, attachment.refresh(network, CLUSTER), CLUSTER, interface=card)
+    outside.withdraw(network, address, mesh.refresh(network, CLUSTER), CLUSTER, interface=card)
 
 
 OPERATION = Kind(name="address_expose", stages=stages, finish=finish, priority=10)

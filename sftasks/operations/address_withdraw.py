@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment, outside
+from sftasks import mesh, outside
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sfweb.domain import ipam
 from sfweb.domain.callers import Caller
@@ -22,7 +22,7 @@ def request_defloat(caller: Caller, interface: Interface) -> Accepted:
     if not address:
         raise Conflict("the interface has no floating address", code="interface.not_floating")
     Interface.objects.filter(pk=card.pk).update(floating=None)
-    told = attachment.refresh(network, caller)
+    told = mesh.refresh(network, caller)
     return Accepted(address, outside.withdraw(network, address, told, caller, interface=card.pk))
 
 
@@ -39,7 +39,7 @@ def request_unroute(caller: Caller, network: Network, address: str) -> Accepted:
         raise NotFound(f"address {address} is not routed")
     if routed.owner_uuid != row.pk:
         raise Forbidden(f"address {address} is not routed to this network")
-    return Accepted(address, outside.withdraw(row, address, attachment.refresh(row, caller), caller))
+    return Accepted(address, outside.withdraw(row, address, mesh.refresh(row, caller), caller))
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sftasks import attachment, devices, engine, wishes
+from sftasks import attachment, devices, engine, mesh, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
 from sfweb.domain import affinity, artifact_refs, claims, limits, placement, ports, reservations
@@ -297,7 +297,7 @@ def _bring_shared(
     bridges = {}
     for identity, network in networks.items():
         where = {nodes[one.uuid] for one in chosen if any(identity == each.pk for each in one.networks)}
-        bridges[identity] = attachment.bring_network_to(network, sorted(where), caller)
+        bridges[identity] = mesh.bring_network_to(network, sorted(where), caller)
     for one in chosen:
         node = nodes[one.uuid]
         found = [copies[blob.pk, node] for blob in one.images]

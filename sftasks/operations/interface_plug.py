@@ -1,6 +1,6 @@
 """Give an instance one more interface: at once when it runs, else at its next start (NI-4)."""
 
-from sftasks import attachment, devices, engine
+from sftasks import attachment, devices, engine, mesh
 from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain.callers import Caller
@@ -34,7 +34,7 @@ def request(caller: Caller, instance: Instance, card: NewInterface) -> Accepted:
     engine.aim(operation, [("interface", made.pk)])
     instances.raise_generation(row.pk)
     assert row.node_id is not None
-    engine.depend(operation, attachment.bring_network(network, row.node_id, caller))
+    engine.depend(operation, mesh.bring_network(network, row.node_id, caller))
     return Accepted(made, operation)
 
 

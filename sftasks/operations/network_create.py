@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment, engine, wishes
+from sftasks import attachment, engine, mesh, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import networks
 from sfweb.domain import allocator, carriers, events, ipam, limits
@@ -73,7 +73,7 @@ def _bring_carrier(network: Network, operation: Operation, caller: Caller) -> No
         return
     wishes.want(carrier.pk, "network", network.pk)
     bridge = engine.submit(networks.on_node(network, carrier.pk, caller))
-    engine.depend(operation, [bridge, attachment.serve(network, carrier.pk, caller)])
+    engine.depend(operation, [bridge, mesh.serve(network, carrier.pk, caller)])
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

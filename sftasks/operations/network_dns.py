@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sftasks import attachment, engine
+from sftasks import engine, mesh
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.transactions import durable
@@ -38,7 +38,7 @@ def request(caller: Caller, network: Network, name: str, address: str | None) ->
             namespace=row.namespace_id,
         )
     )
-    engine.depend(operation, attachment.refresh(row, caller))
+    engine.depend(operation, mesh.refresh(row, caller))
     return Accepted(row, operation)
 
 
@@ -64,7 +64,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     if now != facts["address"] or network.state == State.DELETED:
         return
     _write(network.pk, facts["name"], facts["former"])
-    attachment.refresh(network, CLUSTER)
+    mesh.refresh(network, CLUSTER)
 
 
 OPERATION = Kind(name="network_dns", stages=stages, finish=finish, priority=10)

@@ -15,7 +15,7 @@ from sfweb.domain.callers import Caller
 from sfweb.models import Network, Node
 
 
-def on_node(network: Network, node: UUID, caller: Caller) -> Wish:
+def on_node(network: Network, node: UUID, caller: Caller, *, gathers: bool = False) -> Wish:
     """The operation that brings node and wish together; joined when an equal one waits."""
     return Wish(
         kind="network_on_node",
@@ -24,6 +24,7 @@ def on_node(network: Network, node: UUID, caller: Caller) -> Wish:
         params={"network": str(network.pk), "node": str(node)},
         caller=caller,
         namespace=network.namespace_id,
+        gathers=gathers,
     )
 
 

@@ -20,7 +20,7 @@ from sfweb.models import FLOATING, Address, AddressKind, DnsEntry, Interface, Ne
 from sfweb.models.state import State
 
 
-def on_carrier(network: Network, carrier: UUID, caller: Caller) -> Wish:
+def on_carrier(network: Network, carrier: UUID, caller: Caller, *, gathers: bool = False) -> Wish:
     """The operation that brings the carrier's router to what the rows say."""
     return Wish(
         kind="router_on_node",
@@ -29,6 +29,7 @@ def on_carrier(network: Network, carrier: UUID, caller: Caller) -> Wish:
         params={"network": str(network.pk), "node": str(carrier)},
         caller=caller,
         namespace=network.namespace_id,
+        gathers=gathers,
     )
 
 

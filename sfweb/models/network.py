@@ -15,7 +15,10 @@ FLOATING = uuid.UUID("00000000-0000-4000-8000-00000000f10a")
 
 
 class Network(models.Model):
-    """A VXLAN segment. Two generations, for two objects on a node: the bridge with its mesh, and the router (EN-1)."""
+    """A VXLAN segment. Two generations, for two objects on a node: the bridge with its mesh, and the router (EN-1).
+
+    peers_due_at  when the nodes that hold it learn of members that came or went; null while there is no such news (EN-20)
+    """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="networks")
@@ -28,6 +31,7 @@ class Network(models.Model):
     provide_dns = models.BooleanField(default=False)
     vni = models.PositiveIntegerField(null=True, unique=True)
     floating_gateway = models.GenericIPAddressField(protocol="IPv4", null=True)
+    peers_due_at = models.DateTimeField(null=True, db_index=True)
     mesh_generation = models.PositiveBigIntegerField(default=1)
     router_generation = models.PositiveBigIntegerField(default=1)
     created_at = CreatedField()

@@ -16,6 +16,7 @@ class Operation(models.Model):
     object_key    type:uuid of the one object whose rows it writes, or type:uuid@node
     queued_key    set while it waits, for kinds of which one waiting is enough; unique
     running_key   object_key while it runs or unwinds, null for observational kinds; unique
+    not_before    it is put off till then, so that more can join it (EN-20)
 
     Not columns, but what the transaction that submits knows: `is_ours`, it has inserted or joined the row and so holds
     its lock; `needed`, all that it waits for; `is_held`, it waits for one that is ours and so cannot start before the
@@ -57,6 +58,7 @@ class Operation(models.Model):
         indexes = [
             models.Index(fields=["object_key", "state"]),
             models.Index(fields=["state", "created_at"]),
+            models.Index(fields=["state", "not_before"]),
             models.Index(fields=["namespace", "created_at"]),
             models.Index(fields=["created_at"]),
         ]

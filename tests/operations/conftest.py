@@ -41,10 +41,10 @@ def make_bare(make_cluster, caller):
 
 @pytest.fixture
 def make_served(make_cluster, caller):
-    """Makes clusters of two nodes and one created network, `net`."""
+    """Makes clusters, of two nodes unless said, and one created network, `net`."""
 
-    def make() -> Cluster:
-        made = make_cluster()
+    def make(nodes: int = 2) -> Cluster:
+        made = make_cluster(nodes)
         made.caller = caller
         made.network = made.ask(network_create.request, caller, new_network()).row
         made.settle()

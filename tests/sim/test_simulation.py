@@ -43,3 +43,14 @@ def test_a_run_that_went_wrong_says_so(tmp_path):
     run = Run(options=vars(simulate.parse(["--out", str(tmp_path)])) | {"out": ""}, wrong=found)
     simulation_report.write(run, tmp_path)
     assert "2 things are wrong" in (tmp_path / "report.html").read_text()
+
+
+def test_en_20_of_many_starts_on_one_network_its_carrier_hears_few_times(tmp_path):
+    """At most a tenth as many times as there are starts: 120 here, 600 to prove it."""
+    starts = 600 if os.environ.get("PROVE") else 120
+    words = ["--nodes", "20", "--instances", str(starts), "--networks", "1", "--deletes", "0", "--powers", "0"]
+    run = simulate.simulate(simulate.parse([*words, "--faults", "--time-scale", "1", "--out", str(tmp_path)]))
+    assert run.wrong == []
+    assert run.kinds["instance_create"]["operations"] == starts
+    print({name: run.kinds[name]["operations"] for name in ("router_on_node", "network_on_node")})
+    assert run.kinds["router_on_node"]["operations"] <= starts / 10
