@@ -296,7 +296,7 @@ class Plane:
     def audit(self) -> list[str]:
         """What `manage.py audit_nodes` finds; twice at most, because a node's second look may be what repairs something."""
         for _ in range(2):
-            done = self._command("audit_nodes", "--wait", "20")
+            done = self._command("audit_nodes", "--wait", str(max(20, 90 * self.size.time_scale)))
             if done.returncode == 0:
                 return []
         return [*done.stdout.splitlines(), done.stderr[-300:]]

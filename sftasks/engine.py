@@ -11,6 +11,7 @@ waited for it; those are advanced after the commit, by this process if it lives,
 rules (EN-*) in docs/engine.md before changing a line.
 """
 
+import datetime
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +35,8 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
-MOST_STARTS, STARTS_SECONDS = 5, 10.0
-"""A wish that may gather starts so often in so many seconds: a few are served at once, of six hundred most are joined."""
+MOST_STARTS, STARTS_SECONDS, REST_SECONDS = 5, 10.0, 1.0
+"""What may gather starts at once so often in so many seconds, then after a rest: of six hundred wishes most are joined."""
 BACKGROUND = 30
 """The priority of what a user's clock asks for; a higher number waits longer."""
 
@@ -60,7 +61,7 @@ def submit(wish: Wish) -> Operation:
         limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
     operation = _operation(kind, wish, queued_key)
     if wish.gathers:
-        operation.not_before = statements.rested_at(wish.object_key, MOST_STARTS, STARTS_SECONDS * settings.TIME_SCALE)
+        operation.not_before = _after_a_rest(wish.object_key)
     if not insert_unless_taken(operation):
         raise Again
     _announce([operation], [wish])
@@ -253,6 +254,11 @@ def after_commit(function: Callable[..., Any], *args: Any) -> None:
             )
 
     transaction.on_commit(run)
+
+
+def _after_a_rest(object_key: str) -> datetime.datetime | None:
+    span, rest = STARTS_SECONDS * settings.TIME_SCALE, REST_SECONDS * settings.TIME_SCALE
+    return statements.rested_at(object_key, MOST_STARTS, span, rest)
 
 
 def _queued_key(kind: Kind, wish: Wish) -> str | None:

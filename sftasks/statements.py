@@ -104,14 +104,13 @@ def has_elder(operation: Operation) -> bool:
     return bool(_rows(sql, [str(operation.pk)])[0][0])
 
 
-def rested_at(object_key: str, starts: int, seconds: float) -> datetime.datetime | None:
-    """When the object will have had fewer than `starts` operations in `seconds`; None when that is so now."""
+def rested_at(object_key: str, starts: int, seconds: float, rest: float) -> datetime.datetime | None:
+    """`rest` seconds after the object's last operation began, if it has begun `starts` of them in `seconds`; else None."""
     sql = (
-        "SELECT started_at + INTERVAL %s MICROSECOND FROM operations WHERE object_key = %s"
-        " AND started_at > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND ORDER BY started_at DESC LIMIT 1 OFFSET %s"
+        "SELECT MAX(started_at) + INTERVAL %s MICROSECOND FROM operations WHERE object_key = %s"
+        " AND started_at > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND HAVING COUNT(*) >= %s"
     )
-    span = int(seconds * 1_000_000)
-    found = _rows(sql, [span, object_key, span, starts - 1])
+    found = _rows(sql, [int(rest * 1_000_000), object_key, int(seconds * 1_000_000), starts])
     return found[0][0].replace(tzinfo=datetime.UTC) if found else None
 
 
