@@ -62,6 +62,7 @@ prove: install lint
 	$(PYTHON) -m bench.reading
 	$(PYTHON) -m bench.scale
 	$(PYTHON) -m bench.events
+	$(PYTHON) -m bench.idle
 
 simulate: install
 	@$(PYTHON) -m lab.simulate $(SIMULATION)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from nodeagent.wire import LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
-from sftasks import dispatch, engine
+from sftasks import dispatch, engine, statements
 from sftasks.reconcilers import node_objects
 from sfweb import metrics
 from sfweb.domain import carriers, node_life
@@ -41,7 +41,8 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
     node.refresh_from_db()
-    sent = _sent(node)
+    busy = bool(statements.open_steps(node.pk))  # most nodes have nothing to do most of the time
+    sent = _sent(node) if busy else set()
     held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = sorted(set(report.held) - sent)
     _extend(node, sent.intersection(report.held))
@@ -49,17 +50,17 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     renewals = _renew(node) if accepted and node.state in node_life.HERE else []
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
-        node_objects.close_gaps(node.pk)
-    steps = dispatch.hand_out(node, held) if accepted else []
+        busy |= node_objects.close_gaps(node.pk) > 0
+    steps = dispatch.hand_out(node, held) if accepted and busy else []
     look = accepted and node_life.wants_inventory(node)
     return ReportAnswer(
         acknowledged=tuple(acknowledged),
         closed=tuple(closed),
-        cancel=tuple(_to_cancel(node)),
+        cancel=tuple(_to_cancel(node)) if busy else (),
         steps=tuple(steps),
         leases=tuple(renewals),
         events=tuple(told),
-        interval=float(settings.REPORT_BUSY_SECONDS) if look else _interval(node, bool(renewals)),
+        interval=_interval(node, busy or look, bool(renewals)),
         accepted=accepted,
         mesh=_mesh(report),
         want_inventory=look,
@@ -137,9 +138,9 @@ def _renew(node: Node) -> list[LeaseRenewal]:
     ]
 
 
-def _interval(node: Node, carries: bool) -> float:
+def _interval(node: Node, busy: bool, carries: bool) -> float:
     """Five seconds while anything is open, ten for a carrier with rivals, else thirty (EN-4, EN-10, EN-11)."""
-    if Step.objects.filter(node=node, state__in=(StepState.PLANNED, StepState.SENT)).exists():
+    if busy:
         return float(settings.REPORT_BUSY_SECONDS)
     if carries and carriers.has_rivals(node.pk):
         return float(settings.REPORT_CARRIER_SECONDS)
