@@ -75,9 +75,7 @@ def _spread(
 ) -> dict[UUID, list[Operation]]:
     """Every holder that does not know the mesh as it is now gets its operation; those that each of `nodes` waits for."""
     needed: dict[UUID, list[Operation]] = {node: [] for node in nodes}
-    for holder in wishes.holders("network", network.pk):
-        if wishes.is_applied(holder, "network", network.pk, network.mesh_generation):
-            continue
+    for holder in wishes.behind("network", network.pk, network.mesh_generation):
         operation = engine.submit(networks.on_node(network, holder, caller))
         for node in nodes:
             if holder in (node, carrier):

@@ -108,6 +108,14 @@ def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
     return list(rows.order_by("node_id").values_list("node_id", flat=True))
 
 
+def behind(object_type: str, object_uuid: UUID, generation: int) -> list[UUID]:
+    """Of the holders, those that have not confirmed it at `generation` or later: by one query, however many hold it."""
+    rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.PRESENT)
+    unconfirmed = ~Q(applied_wanted=Wanted.PRESENT) | Q(applied_wanted__isnull=True)
+    late = unconfirmed | Q(applied_generation__lt=generation)
+    return list(rows.filter(late).order_by("node_id").values_list("node_id", flat=True))
+
+
 def holders(object_type: str, object_uuid: UUID) -> list[UUID]:
     """The nodes that should hold the object, in a fixed order."""
     rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid, wanted=Wanted.PRESENT)
