@@ -37,6 +37,11 @@ def prepare(rows: Any, nodes: int, room: tuple[int, int, int], instances: int) -
         " actions, '{}', FALSE, CONCAT('127.1.', seq DIV 250, '.', 1 + seq % 250)"
         f" FROM nodes, seq_1_to_{nodes} WHERE nodes.name = 'node1'"
     )
+    rows.execute(
+        "INSERT INTO node_credentials (node_id, signing_key, incarnation, seen_incarnation)"
+        " SELECT nodes.uuid, signing_key, incarnation, seen_incarnation FROM nodes, node_credentials"
+        " WHERE nodes.name LIKE 'b%'"
+    )
     copy(rows, "instances", f"instances AS source, seq_1_to_{instances} WHERE source.name = 'first'")
     rows.execute("UPDATE instances SET node_id = NULL WHERE name LIKE 'n%'")
     resize(rows, nodes, room)
@@ -54,6 +59,13 @@ def resize(rows: Any, nodes: int, room: tuple[int, int, int]) -> None:
         " used_disk_gb, largest_cpus)"
         f" SELECT uuid, {cpus}, {memory_mb}, {disk_gb}, 0, 0, 0, {cpus} FROM nodes"
         " WHERE name LIKE 'b%' AND state = 'created'"
+    )
+    rows.execute(
+        "INSERT INTO node_objects (node_id, object_type, object_uuid, wanted, generation, applied_generation,"
+        " applied_wanted, seq, absences, confirmed_at) SELECT nodes.uuid, object_type, object_uuid, wanted, generation,"
+        " applied_generation, applied_wanted, seq, absences, confirmed_at FROM nodes, node_objects"
+        " JOIN nodes home ON home.uuid = node_id AND home.name = 'node1'"
+        " WHERE object_type = 'network' AND nodes.name LIKE 'b%' AND nodes.state = 'created'"
     )
     rows.execute(
         "INSERT INTO raw.nodes (uuid, cpus, memory_mb, disk_gb)"

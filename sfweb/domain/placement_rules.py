@@ -103,6 +103,11 @@ class Asked:
     blobs: frozenset[uuid.UUID] = frozenset()
     unfit: frozenset[uuid.UUID] = frozenset()
 
+    @property
+    def fits_by_room(self) -> bool:
+        """Any node with room would do."""
+        return self.placed_on is None and self.affinity == NONE and not self.unfit
+
 
 @dataclass
 class Around:
@@ -179,8 +184,12 @@ def _liking(offer: Offer, asked: Asked, around: Around) -> float:
 
 def _free_share(offer: Offer, asked: Asked, around: Around) -> float:
     """The scarcest share that would be left, 0 to 1."""
-    after, limit = offer.used.plus(asked.room).as_json(), offer.limit.as_json()
-    return min(1 - after[name] / max(limit[name], 1) for name in DIMENSIONS)
+    used, room, limit = offer.used, asked.room, offer.limit
+    return 1 - max(
+        (used.cpus + room.cpus) / max(limit.cpus, 1),
+        (used.memory_mb + room.memory_mb) / max(limit.memory_mb, 1),
+        (used.disk_gb + room.disk_gb) / max(limit.disk_gb, 1),
+    )
 
 
 def _images_there(offer: Offer, asked: Asked, around: Around) -> float:
