@@ -16,6 +16,7 @@ from django.db import connection
 
 from sfweb.domain import capacity, claims
 from sfweb.domain.placement_rules import (
+    BEST,
     DIMENSIONS,
     NOTHING,
     Around,
@@ -44,7 +45,7 @@ _FREEST = (
     f" AND largest_cpus >= %s AND {capacity.WITHIN}{{more}} ORDER BY free_share DESC LIMIT %s"
 )
 _WITH_COPY = " AND node_id IN (SELECT node_id FROM blob_locations WHERE blob_id IN %s)"
-FREEST = 10
+FREEST = 2 * BEST
 """So many of the freest nodes are ranked, and as many more as there are instances to place."""
 _NEIGHBOURS = (
     "SELECT instances.namespace_id, instances.node_id, tags.value, COUNT(*) FROM instances"
@@ -86,9 +87,7 @@ def freest(asked: Sequence[Asked]) -> list[Offer]:
 
 def _offer(row: Sequence[Any]) -> Offer:
     node, name, state, cordoned, skew, silent, known, largest, *figures = row
-    limit, used = (
-        Room(**{name: part or 0 for name, part in zip(DIMENSIONS, figures[at : at + 3], strict=True)}) for at in (0, 3)
-    )
+    parts = [part or 0 for part in figures]
     return Offer(
         node=uuid.UUID(str(node)),
         name=name,
@@ -96,8 +95,8 @@ def _offer(row: Sequence[Any]) -> Offer:
         cordoned=bool(cordoned),
         silent=bool(silent),
         largest_cpus=largest or 0,
-        limit=limit,
-        used=used,
+        limit=Room.of(parts[:3]),
+        used=Room.of(parts[3:]),
         clock_skew=skew,
         known=bool(known),
     )

@@ -51,6 +51,12 @@ class Room:
     memory_mb: int
     disk_gb: int
 
+    @classmethod
+    def of(cls, figures: Sequence[int]) -> "Room":
+        """From figures in the order of DIMENSIONS."""
+        cpus, memory_mb, disk_gb = figures
+        return cls(cpus=cpus, memory_mb=memory_mb, disk_gb=disk_gb)
+
     def plus(self, other: "Room") -> "Room":
         return Room(
             cpus=self.cpus + other.cpus,
@@ -64,7 +70,7 @@ class Room:
     @property
     def figures(self) -> list[int]:
         """In the order of DIMENSIONS."""
-        return list(self.as_json().values())
+        return [self.cpus, self.memory_mb, self.disk_gb]
 
 
 NOTHING = Room(cpus=0, memory_mb=0, disk_gb=0)
@@ -248,14 +254,11 @@ def _unusable(offer: Offer) -> tuple[str, str] | None:
 def _too_small(offer: Offer, room: Room) -> tuple[str, str] | None:
     if room.cpus > offer.largest_cpus:
         return "cpu_max_per_instance", ""
-    return next(
-        (
-            (stage, "")
-            for name, stage in DIMENSIONS.items()
-            if getattr(offer.used, name) + getattr(room, name) > getattr(offer.limit, name)
-        ),
-        None,
-    )
+    after = offer.used.plus(room)
+    for stage, needed, limit in zip(DIMENSIONS.values(), after.figures, offer.limit.figures, strict=True):
+        if needed > limit:
+            return stage, ""
+    return None
 
 
 def in_order(fit: Sequence[Candidate]) -> list[Candidate]:
