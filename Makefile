@@ -58,6 +58,7 @@ prove: install lint
 	$(PYTHON) -m bench.steps
 	$(PYTHON) -m bench.create
 	$(PYTHON) -m bench.batch
+	$(PYTHON) -m bench.placement
 	$(PYTHON) -m bench.first_boot
 	$(PYTHON) -m bench.reading
 	$(PYTHON) -m bench.scale

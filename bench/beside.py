@@ -63,14 +63,19 @@ def signed_in(plane: Plane) -> dict[str, str]:
 
 def raw_side(plane: Plane, module: str, recipe: Mapping[str, Any]) -> int:
     """Start the peer in `bench.<module>`, which reads the recipe; its port, once it listens."""
-    file, port = plane.directory / "recipe.json", free_port()
+    file = plane.directory / "recipe.json"
     file.write_text(json.dumps(recipe))
-    raw = plane.add(plane.celery("raw", "raw"))
-    gunicorn = [sys.executable, "-m", "gunicorn", "--workers=1", "--threads=8", "--keep-alive=75"]
-    raw.command = [*gunicorn, f"--bind=127.0.0.1:{port}", f"bench.{module}"]
-    raw.environment = {**raw.environment, "BENCH_RECIPE": str(file)}
-    raw.start()
-    until(lambda: _answers(port), 20, "the raw side listens")
+    return served(plane, module, 1, BENCH_RECIPE=str(file))
+
+
+def served(plane: Plane, module: str, workers: int, **environment: str) -> int:
+    """Start the application in `bench.<module>` with eight threads a worker; its port, once it listens."""
+    port, process = free_port(), plane.add(plane.celery(module, "raw"))
+    gunicorn = [sys.executable, "-m", "gunicorn", f"--workers={workers}", "--threads=8", "--keep-alive=75"]
+    process.command = [*gunicorn, f"--bind=127.0.0.1:{port}", f"bench.{module}"]
+    process.environment = {**process.environment, **environment}
+    process.start()
+    until(lambda: _answers(port), 20, f"{module} listens")
     return port
 
 

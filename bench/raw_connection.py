@@ -1,4 +1,4 @@
-"""The raw sides' one connection to the database, by hand."""
+"""The raw sides' connections to the database, by hand."""
 
 import os
 from functools import cache
@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 import MySQLdb
 
 
-@cache
-def connection() -> Any:
-    database = urlsplit(os.environ["DATABASE_URL"])
+def connect(url: str) -> Any:
+    database = urlsplit(url)
     return MySQLdb.connect(
         host=database.hostname,
         port=database.port,
@@ -21,3 +20,9 @@ def connection() -> Any:
         autocommit=True,
         init_command="SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     )
+
+
+@cache
+def connection() -> Any:
+    """The one of this process."""
+    return connect(os.environ["DATABASE_URL"])

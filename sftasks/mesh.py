@@ -5,7 +5,7 @@ them, and says which of those the caller has to wait for. The rest is put off, s
 """
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -42,8 +42,7 @@ def bring_network_to(network: Network, nodes: Sequence[UUID], caller: Caller) ->
         router_generation=network.router_generation, mesh_generation=network.mesh_generation, **news
     )
     carrier = carriers.carrier_of(network.pk)
-    here = {*nodes} if carrier is None else {*nodes, carrier}
-    told = _spread(network, here.intersection(wishes.holders("network", network.pk)), caller, gathers=True)
+    told = _spread(network, {*nodes} if carrier is None else {*nodes, carrier}, caller, gathers=True)
     needed = {node: [operation for holder, operation in told.items() if holder in (node, carrier)] for node in nodes}
     if carrier is not None:
         router = serve(network, carrier, caller, gathers=True)
@@ -119,11 +118,10 @@ def _due(network: Network) -> datetime.datetime | FromNow:
 
 
 def _spread(
-    network: Network, holders: Iterable[UUID], caller: Caller, *, gathers: bool = False
+    network: Network, nodes: Collection[UUID], caller: Caller, *, gathers: bool = False
 ) -> dict[UUID, Operation]:
-    """Those of the holders that do not know the mesh as it is now, each with its operation."""
+    """Those of the nodes that hold the network and do not know the mesh as it is now, each with its operation."""
     return {
         holder: engine.submit(networks.on_node(network, holder, caller, gathers=gathers))
-        for holder in sorted(holders)
-        if not wishes.is_applied(holder, "network", network.pk, network.mesh_generation)
+        for holder in wishes.behind("network", network.pk, network.mesh_generation, nodes)
     }

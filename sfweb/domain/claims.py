@@ -53,11 +53,17 @@ def active() -> dict[uuid.UUID, NamespaceClaim]:
     return {row.namespace_id: row for row in rows}
 
 
+def _is_any() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 FROM namespace_claims WHERE {_ACTIVE} LIMIT 1")
+        return cursor.fetchone() is not None
+
+
 def draw(wanted: Mapping[uuid.UUID | None, Room]) -> None:
     """Count what was just taken on nodes, {namespace: room}. Raises ClaimExceeded or NoCapacity."""
-    there = active()
-    if not there:
+    if not _is_any():
         return
+    there = active()
     for owner, claim in there.items():
         if owner in wanted:
             _draw(claim, wanted[owner])

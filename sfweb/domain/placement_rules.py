@@ -51,6 +51,12 @@ class Room:
     memory_mb: int
     disk_gb: int
 
+    @classmethod
+    def of(cls, figures: Sequence[int]) -> "Room":
+        """From figures in the order of DIMENSIONS."""
+        cpus, memory_mb, disk_gb = figures
+        return cls(cpus=cpus, memory_mb=memory_mb, disk_gb=disk_gb)
+
     def plus(self, other: "Room") -> "Room":
         return Room(
             cpus=self.cpus + other.cpus,
@@ -64,7 +70,7 @@ class Room:
     @property
     def figures(self) -> list[int]:
         """In the order of DIMENSIONS."""
-        return list(self.as_json().values())
+        return [self.cpus, self.memory_mb, self.disk_gb]
 
 
 NOTHING = Room(cpus=0, memory_mb=0, disk_gb=0)
@@ -102,6 +108,11 @@ class Asked:
     affinity: Affinity = NONE
     blobs: frozenset[uuid.UUID] = frozenset()
     unfit: frozenset[uuid.UUID] = frozenset()
+
+    @property
+    def fits_by_room(self) -> bool:
+        """Any node with room would do."""
+        return self.placed_on is None and self.affinity == NONE and not self.unfit
 
 
 @dataclass
@@ -179,8 +190,12 @@ def _liking(offer: Offer, asked: Asked, around: Around) -> float:
 
 def _free_share(offer: Offer, asked: Asked, around: Around) -> float:
     """The scarcest share that would be left, 0 to 1."""
-    after, limit = offer.used.plus(asked.room).as_json(), offer.limit.as_json()
-    return min(1 - after[name] / max(limit[name], 1) for name in DIMENSIONS)
+    used, room, limit = offer.used, asked.room, offer.limit
+    return 1 - max(
+        (used.cpus + room.cpus) / max(limit.cpus, 1),
+        (used.memory_mb + room.memory_mb) / max(limit.memory_mb, 1),
+        (used.disk_gb + room.disk_gb) / max(limit.disk_gb, 1),
+    )
 
 
 def _images_there(offer: Offer, asked: Asked, around: Around) -> float:
@@ -239,14 +254,11 @@ def _unusable(offer: Offer) -> tuple[str, str] | None:
 def _too_small(offer: Offer, room: Room) -> tuple[str, str] | None:
     if room.cpus > offer.largest_cpus:
         return "cpu_max_per_instance", ""
-    return next(
-        (
-            (stage, "")
-            for name, stage in DIMENSIONS.items()
-            if getattr(offer.used, name) + getattr(room, name) > getattr(offer.limit, name)
-        ),
-        None,
-    )
+    after = offer.used.plus(room)
+    for stage, needed, limit in zip(DIMENSIONS.values(), after.figures, offer.limit.figures, strict=True):
+        if needed > limit:
+            return stage, ""
+    return None
 
 
 def in_order(fit: Sequence[Candidate]) -> list[Candidate]:

@@ -37,6 +37,17 @@ class FromNow(Func):
         return (self.__class__, self.template)
 
 
+class FreeShare(Func):
+    """What is free of the scarcest of CPUs, memory and disk, a double: of a table with `used_*` and `limit_*`."""
+
+    _SHARES = (f"1 - used_{name} * 1e0 / GREATEST(limit_{name}, 1)" for name in ("cpus", "memory_mb", "disk_gb"))
+    template = f"LEAST({', '.join(_SHARES)})"
+    arity = 0
+
+    def __init__(self) -> None:
+        super().__init__(output_field=models.FloatField())
+
+
 def database_now() -> datetime.datetime:
     """The database's clock, fetched."""
     with connection.cursor() as cursor:

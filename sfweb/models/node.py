@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 
-from sfweb.models.fields import CreatedField, NameField
+from sfweb.models.fields import CreatedField, FreeShare, NameField
 from sfweb.models.state import State
 
 
@@ -66,7 +66,8 @@ class NodeCredential(models.Model):
 class NodeCapacity(models.Model):
     """What may be placed on a node, and what is. Only `domain/capacity.py` writes `used_*`. Memory MiB, disk GiB.
 
-    ceiling_*  the most that a report may raise a limit to; set by the operator or by the first report (SE-6)
+    ceiling_*   the most that a report may raise a limit to; set by the operator or by the first report (SE-6)
+    free_share  of what is scarcest, 1 when nothing is taken; the database computes it
     """
 
     node = models.OneToOneField(Node, primary_key=True, on_delete=models.CASCADE, related_name="capacity")
@@ -80,11 +81,13 @@ class NodeCapacity(models.Model):
     ceiling_memory_mb = models.PositiveIntegerField(null=True)
     ceiling_disk_gb = models.PositiveIntegerField(null=True)
     largest_cpus = models.PositiveIntegerField(default=0)
+    free_share = models.GeneratedField(expression=FreeShare(), output_field=models.FloatField(), db_persist=True)
     updated_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "node_capacity"
         verbose_name_plural = "node capacity"
+        indexes = [models.Index(fields=["free_share"], name="freest_node")]
 
 
 class Wanted(models.TextChoices):

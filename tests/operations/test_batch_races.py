@@ -70,7 +70,7 @@ def test_sc_30_of_two_batches_for_one_room_exactly_one_is_placed_whole():
         empty()
 
 
-def _take_without_guard(wanted):
+def take_without_guard(wanted):
     with connection.cursor() as cursor:
         for node, room in wanted.items():
             added = ", ".join(f"used_{name} = used_{name} + {getattr(room, name)}" for name in DIMENSIONS)
@@ -79,7 +79,7 @@ def _take_without_guard(wanted):
 
 
 def test_sc_30_without_the_guard_both_are(monkeypatch):
-    monkeypatch.setattr(capacity, "take", _take_without_guard)
+    monkeypatch.setattr(capacity, "take", take_without_guard)
     make_node("node1", cpus=4)
     make_node("node2", cpus=3)
     for _ in range(20):
