@@ -178,7 +178,7 @@ def settle(node: UUID, outcome: Outcome) -> bool:
     verdict = outcomes.apply(operation, step, outcome)
     if verdict == outcomes.Verdict.PARK and operation.state in OPEN_OPERATION:
         end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
-    elif verdict == outcomes.Verdict.FAIL:
+    elif verdict == outcomes.Verdict.FAIL and not go_elsewhere(operation, node, outcome.code, outcome.message):
         fail(operation, outcome.code, outcome.message)
     _step_on(operation, near if step.state == StepState.DONE else None)
     return True
@@ -213,6 +213,24 @@ def fail(operation: Operation, code: str, message: str) -> None:
         return
     transition(operation, OperationState.UNWINDING, error_code=code[:64], error_message=message)
     _tell(operation, f"{operation.kind} unwinds", extra={"code": code, "message": message})
+
+
+def go_elsewhere(operation: Operation, node: UUID, code: str, message: str) -> bool:
+    """What failed on the node waits to be done on another if its kind finds one; False when it has to fail. Under its lock."""
+    elsewhere = kinds()[operation.kind].elsewhere
+    if elsewhere is None or operation.cancel_requested_at is not None or operation.state == OperationState.UNWINDING:
+        return False
+    needs = elsewhere(operation, node, code, message)
+    if needs is None:
+        return False
+    if operation.state == OperationState.RUNNING:
+        transition(operation, OperationState.WAITING, running_key=None, stage=0, progress=0)
+    OperationDependency.objects.filter(operation=operation).delete()
+    operation.needed = set()
+    depend(operation, needs)
+    _tell(operation, f"{operation.kind} goes to another node", extra={"code": code, "message": message})
+    after_commit(advance, operation.pk)
+    return True
 
 
 def end(operation: Operation, state: str, code: str = "", message: str = "", *, parked: bool = False) -> None:
@@ -299,7 +317,9 @@ def _dependencies_allow(operation: Operation) -> bool:
             return False
         if need.how == DependencyKind.DEPENDS_ON and need.state != OperationState.SUCCEEDED:
             message = need.error_message or f"{need.kind} {need.state}"
-            end(operation, OperationState.CANCELLED, "dependency.failed", message)
+            node = need.object_key.partition("@")[2]
+            if not (node and go_elsewhere(operation, UUID(node), need.error_code, message)):
+                end(operation, OperationState.CANCELLED, "dependency.failed", message)
             return False
     return True
 

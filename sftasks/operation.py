@@ -105,6 +105,8 @@ class Kind:
     retract     takes the wishes back in the rows; the engine then sends what the rows say (EN-1). Without it: no undo
     ready       why it cannot start yet although nothing else holds it back; empty when it can
     mend        given a refusal, may change rows so that the same step can succeed, and says so
+    elsewhere   given a node and why it failed there, may change rows so that it can be done on another: what it has to wait
+                for there, or None
     entered     called when a stage after the first begins, in that transaction: may change rows that this stage is rendered from
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
@@ -120,6 +122,7 @@ class Kind:
     retract: Callable[[Operation], None] | None = None
     ready: Callable[[Operation], str] | None = None
     mend: Callable[[Operation, Step, Outcome], bool] | None = None
+    elsewhere: Callable[[Operation, UUID, str, str], Sequence[Operation] | None] | None = None
     entered: Callable[[Operation, int], None] | None = None
     coalesces: bool = False
     supersedes: bool = False

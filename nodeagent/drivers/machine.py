@@ -7,13 +7,15 @@ import os
 import shutil
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodeagent.config import Reserve, Share
-from nodeagent.host import Capacity
+from nodeagent.host import Capacity, Refused
 
 ROUTES = Path("/proc/net/route")
 PROCESSORS = Path("/proc/cpuinfo")
+MEMORY = Path("/proc/meminfo")
 FIRMWARE = Path("/usr/share/qemu/firmware")
 
 
@@ -58,6 +60,25 @@ def free_gb(state: Path) -> int:
 
 def _memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def _free_memory_mb(table: Path) -> int:
+    """What guests may still get, swap with it."""
+    lines = [line.split() for line in table.read_text().splitlines()]
+    return sum(int(line[1]) for line in lines if line[0] in ("MemAvailable:", "SwapFree:")) // 1024
+
+
+def explain(memory_mb: int, places: Iterable[tuple[str, int]], error: Exception, table: Path = MEMORY) -> None:
+    """Raises Refused("port.taken") or ("memory.full") when that is why a guest did not start.
+
+    Only looked for after a start has failed: guests take their memory bit by bit, so one may start where it is scarce.
+    """
+    for address, port in places:
+        if not is_free(address, port):
+            raise Refused("port.taken", f"port {port} is in use on {address}", port=port) from error
+    free = _free_memory_mb(table)
+    if free < memory_mb:
+        raise Refused("memory.full", f"{free} MiB of memory are free, {memory_mb} are needed") from error
 
 
 def has_vsock() -> bool:
