@@ -62,10 +62,19 @@ def _memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
-def _free_memory_mb(table: Path) -> int:
-    """What guests may still get, swap with it."""
-    lines = [line.split() for line in table.read_text().splitlines()]
-    return sum(int(line[1]) for line in lines if line[0] in ("MemAvailable:", "SwapFree:")) // 1024
+def measured(state: Path, table: Path = MEMORY) -> dict[str, float]:
+    """What is in use now: threads (the load of the last minute), MiB, GiB of the file system that guests' disks are on."""
+    memory = _memory_kb(table)
+    return {
+        "cpus": round(os.getloadavg()[0], 2),
+        "memory_mb": (memory["MemTotal"] - memory["MemAvailable"]) // 1024,
+        "disk_gb": shutil.disk_usage(state).used // 2**30,
+    }
+
+
+def _memory_kb(table: Path) -> dict[str, int]:
+    lines = [line.partition(":") for line in table.read_text().splitlines()]
+    return {name: int(value.split()[0]) for name, _, value in lines}
 
 
 def explain(memory_mb: int, places: Iterable[tuple[str, int]], error: Exception, table: Path = MEMORY) -> None:
@@ -76,7 +85,8 @@ def explain(memory_mb: int, places: Iterable[tuple[str, int]], error: Exception,
     for address, port in places:
         if not is_free(address, port):
             raise Refused("port.taken", f"port {port} is in use on {address}", port=port) from error
-    free = _free_memory_mb(table)
+    memory = _memory_kb(table)
+    free = (memory["MemAvailable"] + memory["SwapFree"]) // 1024  # what guests may still get
     if free < memory_mb:
         raise Refused("memory.full", f"{free} MiB of memory are free, {memory_mb} are needed") from error
 

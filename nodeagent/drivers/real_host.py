@@ -342,6 +342,9 @@ class RealHost:
         mtu = machine.device_mtu(self._config.mesh_device)
         return replace(offered, extra={**offered.extra, "mesh_mtu": mtu})
 
+    def measured(self) -> dict[str, float]:
+        return machine.measured(self._config.state)
+
     def _instances(self) -> dict[str, str]:
         """Without the domains nobody knows which instance is off, so both are read or neither counts."""
         running = self._domains.running()

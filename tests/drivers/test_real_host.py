@@ -235,6 +235,13 @@ def test_a_start_that_failed_is_explained_by_what_memory_there_is(
     assert found == codes
 
 
+def test_sc_26_what_is_in_use_is_measured_on_the_machine_itself(host: RealHost) -> None:
+    told = host.measured()
+    assert told["cpus"] >= 0
+    assert 0 < told["memory_mb"] < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    assert told["disk_gb"] >= 0
+
+
 @pytest.mark.parametrize("changes", [{"uefi": True}, {"disks": (disk_spec(device="nvme0n1", bus="nvme"),)}])
 def test_what_this_node_cannot_give_is_refused(
     host: RealHost, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
