@@ -28,7 +28,7 @@ from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.domain.transactions import Again, durable
 from sfweb.errors import Conflict
-from sfweb.models import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+from sfweb.models import DependencyKind, Node, Operation, OperationDependency, OperationTarget, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
@@ -228,7 +228,8 @@ def go_elsewhere(operation: Operation, node: UUID, code: str, message: str) -> b
     OperationDependency.objects.filter(operation=operation).delete()
     operation.needed = set()
     depend(operation, needs)
-    _tell(operation, f"{operation.kind} goes to another node", extra={"code": code, "message": message})
+    name = Node.objects.values_list("name", flat=True).get(pk=node)
+    _tell(operation, f"{operation.kind} goes to another node", extra={"node": name, "code": code, "message": message})
     after_commit(advance, operation.pk)
     return True
 

@@ -12,10 +12,10 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from sftasks import attachment, wishes
-from sfweb.domain import affinity, allocator, placement, ports, reservations
+from sfweb.domain import affinity, allocator, events, placement, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.metadata import metadata_of
-from sfweb.domain.placement_rules import Asked, Offer
+from sfweb.domain.placement_rules import NODES_SHOWN, Asked, Offer
 from sfweb.errors import Conflict, NoCapacity
 from sfweb.models import (
     Blob,
@@ -152,8 +152,9 @@ def _take_another(
     try:
         offer, asked = find_place(known, None, still_holding(known.pk), said)
     except (NoCapacity, Conflict) as error:
-        reasons = [" ".join(filter(None, (one["node"], one["stage"]))) for one in error.details.get("nodes", ())]
-        operation.params["nowhere"] = f"{error}: {', '.join(reasons)}"
+        nearest = error.details["nodes"][-NODES_SHOWN:]
+        operation.params["nowhere"] = f"{error}: {', '.join(' '.join((one['node'], one['stage'])) for one in nearest)}"
+        events.record_on(operation, "audit", "no other node takes it", extra=error.details)
         return None
     row = Instance.objects.select_for_update().get(pk=known.pk)
     _fetch_again(row)

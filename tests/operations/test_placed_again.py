@@ -75,7 +75,8 @@ def test_a_start_that_a_node_refuses_is_made_on_another(wide, code):
     assert (reservation.node_id, reservation.state) == (row.node_id, "consumed")
     assert NodeCapacity.objects.get(node=first.pk).used_cpus == 0
     assert PoolAllocation.objects.filter(owner_uuid=row.pk, pool_name__startswith="port/").count() == 2
-    assert told_on(accepted)["instance_create goes to another node"]["code"] == code
+    told = told_on(accepted)["instance_create goes to another node"]
+    assert (told["node"], told["code"], told["message"]) == (first.name, code, "not here")
     why = explain.why(ended(accepted))
     assert why["refused"] == [{"node": first.name, "code": code, "message": "not here"}]
     assert wide.findings() == []
@@ -116,6 +117,9 @@ def test_where_no_other_has_room_it_fails_and_says_so_of_each_node(served):
     assert row.state == "error"
     assert f"{other.name} sufficient_idle_cpu" in row.error_message
     assert f"{first.name} start_refused" in row.error_message
+    nodes = told_on(accepted)["no other node takes it"]["nodes"]
+    assert {node["node"]: node.get("cause") for node in nodes}[first.name] == "disk.full: no space left"
+    assert next(node for node in nodes if node["node"] == other.name)["dimensions"]["cpus"]["exceeded"]
     assert NodeCapacity.objects.get(node=first.pk).used_cpus == 0
     assert served.findings() == []
 
