@@ -9,20 +9,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
 FIRST_PACKAGES = ("ca-certificates", "make", "python3")
+DEVICES = (
+    "for each in null zero random urandom full tty; do touch $0/dev/$each; mount --bind /dev/$each $0/dev/$each; done;"
+    " mkdir -p $0/dev/shm"
+)
+"""A shell's line that gives the root in $0 what every machine has in /dev."""
 PLACE = "opt/steadyfist"
 
 
 def main() -> int:
-    if shutil.which("mmdebstrap") is None:
-        subprocess.run(["apt-get", "-o", "DPkg::Lock::Timeout=300", "-q", "install", "-y", "mmdebstrap"], check=True)
     room = Path(tempfile.mkdtemp(prefix="sfroom", dir="/var/tmp"))
     try:
-        for what, act in (("system", _make_system), ("code", _copy_code), ("tests", _run_tests)):
+        for what, act in (("system", make_system), ("code", _copy_code), ("tests", _run_tests)):
             begin = time.monotonic()
             act(room)
             print(f"clean room: {what}: {time.monotonic() - begin:.0f} s", flush=True)
@@ -34,9 +38,11 @@ def main() -> int:
     return 0
 
 
-def _make_system(room: Path) -> None:
-    """The same package sources, proxy and name service as this machine."""
-    options = ["--variant=minbase", "--mode=root", "--quiet", f"--include={','.join(FIRST_PACKAGES)}"]
+def make_system(room: Path, packages: Iterable[str] = FIRST_PACKAGES, variant: str = "minbase") -> None:
+    """The same package sources, proxy and name service as this machine. `variant` is one of mmdebstrap's."""
+    if shutil.which("mmdebstrap") is None:
+        subprocess.run(["apt-get", "-o", "DPkg::Lock::Timeout=300", "-q", "install", "-y", "mmdebstrap"], check=True)
+    options = [f"--variant={variant}", "--mode=root", "--quiet", f"--include={','.join(packages)}"]
     lists = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     usable = [str(path) for path in lists if path.is_file() and _is_debian(path.read_text())]
     subprocess.run(["mmdebstrap", *options, SUITE, str(room), *usable], check=True)
@@ -63,8 +69,7 @@ def _run_tests(room: Path) -> None:
         "mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /dev/shm && "
         f"cd /{PLACE} && make install && make fast"
     )
-    devices = "for each in null zero random urandom full tty; do touch $0/dev/$each; mount --bind /dev/$each $0/dev/$each; done"
-    script = f"{devices}; mkdir -p $0/dev/shm; exec chroot $0 /bin/sh -c '{inside}'"
+    script = f"{DEVICES}; exec chroot $0 /bin/sh -c '{inside}'"
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
     kept = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "SSL_CERT_FILE")
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}

@@ -85,6 +85,9 @@ class FakeHost(FakeMoves):
     def cpu_fractions(self) -> dict[str, float]:
         return {"report": 0.01, "work": 0.02}
 
+    def measured(self) -> dict[str, float]:
+        return {"cpus": 0.5, "memory_mb": 1024, "disk_gb": 10}
+
     def probe_storage(self) -> dict[str, str]:
         return dict(self.broken_storage)
 

@@ -310,6 +310,9 @@ class Machine(Host, Protocol):
     def cpu_fractions(self) -> Mapping[str, float]:
         """Share of one CPU that each of the node's own programs took since the last call."""
 
+    def measured(self) -> Mapping[str, float]:
+        """What is in use now, by whomever: `cpus` by the load of a minute, `memory_mb` MiB, `disk_gb` GiB."""
+
     def probe_storage(self) -> Mapping[str, str]:
         """{part: what is wrong} of "blobs", "instances" and "uploads" that did not take a write in time."""
 

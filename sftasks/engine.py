@@ -24,21 +24,19 @@ from django.db.models import F
 
 from nodeagent.wire import Outcome
 from sftasks import dispatch, endings, outcomes, statements, undo
-from sftasks.operation import Ended, Kind, Wish, kinds
+from sftasks.operation import Ended, Wish, kinds, new_operation, queued_key
 from sfweb.domain import events, limits
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert, insert_unless_taken
 from sfweb.domain.transactions import Again, durable
 from sfweb.errors import Conflict
-from sfweb.models import DependencyKind, Operation, OperationDependency, OperationTarget, Step
+from sfweb.models import DependencyKind, Node, Operation, OperationDependency, OperationTarget, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState, transition
 
 log = logging.getLogger(__name__)
 MOST_STARTS, STARTS_SECONDS, REST_SECONDS = 5, 10.0, 1.0
 """What may gather starts at once so often in so many seconds, then after a rest: of six hundred wishes most are joined."""
-BACKGROUND = 30
-"""The priority of what a user's clock asks for; a higher number waits longer."""
 
 
 def submit(wish: Wish) -> Operation:
@@ -50,16 +48,14 @@ def submit(wish: Wish) -> Operation:
     kind = kinds()[wish.kind]
     if kind.supersedes:
         _supersede(wish)
-    queued_key = _queued_key(kind, wish)
-    if queued_key:
-        waiting = (
-            Operation.objects.select_for_update().filter(queued_key=queued_key, state=OperationState.WAITING).first()
-        )
+    key = queued_key(kind, wish)
+    if key:
+        waiting = Operation.objects.select_for_update().filter(queued_key=key, state=OperationState.WAITING).first()
         if waiting:
             return _join(waiting, wish)
     elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:
         limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
-    operation = _operation(kind, wish, queued_key)
+    operation = new_operation(kind, wish, key)
     if wish.gathers:
         operation.not_before = _after_a_rest(wish.object_key)
     if not insert_unless_taken(operation):
@@ -73,25 +69,10 @@ def submit_new(wishes: Sequence[Wish]) -> list[Operation]:
     for namespace, number in Counter(wish.namespace for wish in wishes if wish.caller != CLUSTER).items():
         if namespace is not None:
             limits.check_waiting(namespace, number)
-    operations = [_operation(kinds()[wish.kind], wish, None) for wish in wishes]
+    operations = [new_operation(kinds()[wish.kind], wish, None) for wish in wishes]
     insert(operations)
     _announce(operations, wishes)
     return operations
-
-
-def _operation(kind: Kind, wish: Wish, queued_key: str | None) -> Operation:
-    return Operation(
-        kind=kind.name,
-        namespace_id=wish.namespace,
-        object_key=wish.object_key,
-        queued_key=queued_key,
-        params=dict(wish.params),
-        requested_by=str(wish.caller),
-        request_id=wish.caller.request_id,
-        priority=max(kind.priority, BACKGROUND) if wish.caller.in_background else kind.priority,
-        observational=kind.observational,
-        retry_of=wish.retry_of,
-    )
 
 
 def _announce(operations: Sequence[Operation], wishes: Sequence[Wish]) -> None:
@@ -184,7 +165,7 @@ def settle(node: UUID, outcome: Outcome) -> bool:
     verdict = outcomes.apply(operation, step, outcome)
     if verdict == outcomes.Verdict.PARK and operation.state in OPEN_OPERATION:
         end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
-    elif verdict == outcomes.Verdict.FAIL:
+    elif verdict == outcomes.Verdict.FAIL and not go_elsewhere(operation, node, outcome.code, outcome.message):
         fail(operation, outcome.code, outcome.message)
     _step_on(operation, near if step.state == StepState.DONE else None)
     return True
@@ -219,6 +200,25 @@ def fail(operation: Operation, code: str, message: str) -> None:
         return
     transition(operation, OperationState.UNWINDING, error_code=code[:64], error_message=message)
     _tell(operation, f"{operation.kind} unwinds", extra={"code": code, "message": message})
+
+
+def go_elsewhere(operation: Operation, node: UUID, code: str, message: str) -> bool:
+    """What failed on the node waits to be done on another if its kind finds one; False when it has to fail. Under its lock."""
+    elsewhere = kinds()[operation.kind].elsewhere
+    if elsewhere is None or operation.cancel_requested_at is not None or operation.state == OperationState.UNWINDING:
+        return False
+    needs = elsewhere(operation, node, code, message)
+    if needs is None:
+        return False
+    if operation.state == OperationState.RUNNING:
+        transition(operation, OperationState.WAITING, running_key=None, stage=0, progress=0)
+    OperationDependency.objects.filter(operation=operation).delete()
+    operation.needed = set()
+    depend(operation, needs)
+    name = Node.objects.values_list("name", flat=True).get(pk=node)
+    _tell(operation, f"{operation.kind} goes to another node", extra={"node": name, "code": code, "message": message})
+    after_commit(advance, operation.pk)
+    return True
 
 
 def end(operation: Operation, state: str, code: str = "", message: str = "", *, parked: bool = False) -> None:
@@ -259,12 +259,6 @@ def after_commit(function: Callable[..., Any], *args: Any) -> None:
 def _after_a_rest(object_key: str) -> datetime.datetime | None:
     span, rest = STARTS_SECONDS * settings.TIME_SCALE, REST_SECONDS * settings.TIME_SCALE
     return statements.rested_at(object_key, MOST_STARTS, span, rest)
-
-
-def _queued_key(kind: Kind, wish: Wish) -> str | None:
-    if not kind.coalesces:
-        return None
-    return ":".join(part for part in (kind.name, wish.object_key, wish.suffix) if part)
 
 
 def _join(waiting: Operation, wish: Wish) -> Operation:
@@ -313,7 +307,9 @@ def _dependencies_allow(operation: Operation) -> bool:
             return False
         if need.how == DependencyKind.DEPENDS_ON and need.state != OperationState.SUCCEEDED:
             message = need.error_message or f"{need.kind} {need.state}"
-            end(operation, OperationState.CANCELLED, "dependency.failed", message)
+            node = need.object_key.partition("@")[2]
+            if not (node and go_elsewhere(operation, UUID(node), need.error_code, message)):
+                end(operation, OperationState.CANCELLED, "dependency.failed", message)
             return False
     return True
 

@@ -14,6 +14,8 @@
     nothing      -                              it is about to go on
     ended        code                           it has ended; the sentence says how
 
+What was tried on other nodes before is told in `refused`, [{node, code, message}], and in `nowhere` why no further one was.
+
 A step is {uuid, action, node, object, state, attempt, sent, deadline, node_last_seen}; moments are seconds since 1970.
 """
 
@@ -22,7 +24,7 @@ from typing import Any
 
 from sftasks import dispatch
 from sftasks.operation import kinds
-from sfweb.models import Operation, OperationDependency, Step
+from sfweb.models import Node, Operation, OperationDependency, Step
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, StepState
 
@@ -33,10 +35,22 @@ DEEPEST = 10
 def why(operation: Operation, depth: int = 0) -> dict[str, Any]:
     """{"sentence": …, "waits_for": …} and what belongs to it."""
     if operation.state not in OPEN_OPERATION:
-        return _ended(operation)
-    if operation.state == OperationState.WAITING:
-        return _waiting(operation, depth)
-    return _running(operation)
+        told = _ended(operation)
+    elif operation.state == OperationState.WAITING:
+        told = _waiting(operation, depth)
+    else:
+        told = _running(operation)
+    return told | _tried(operation)
+
+
+def _tried(operation: Operation) -> dict[str, Any]:
+    refused = operation.params.get("refused")
+    if not refused:
+        return {}
+    rows = Node.objects.filter(pk__in=[each["node"] for each in refused])
+    names = {str(node): name for node, name in rows.values_list("pk", "name")}
+    told = [{**each, "node": names[each["node"]]} for each in refused]
+    return {"refused": told, "nowhere": operation.params.get("nowhere", "")}
 
 
 def _ended(operation: Operation) -> dict[str, Any]:

@@ -5,14 +5,18 @@ addresses are where they were. Until the former node has confirmed that nothing 
 ports there stay taken.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from sftasks import attachment, mesh, wishes
-from sfweb.domain import affinity, allocator, placement, ports, reservations
+from sfweb.domain import affinity, allocator, events, placement, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.metadata import metadata_of
-from sfweb.domain.placement_rules import Asked, Offer
+from sfweb.domain.placement_rules import NODES_SHOWN, Asked, Offer
+from sfweb.errors import Conflict, NoCapacity
 from sfweb.models import (
     Blob,
     Instance,
@@ -21,8 +25,24 @@ from sfweb.models import (
     Operation,
     PlacementReservation,
     PoolAllocation,
+    Step,
 )
-from sfweb.models.state import State
+from sfweb.models.state import State, transition
+
+OF_ONE_NODE = frozenset(
+    {
+        "disk.full",
+        "image.unsupported",
+        "memory.full",
+        "network.vni_taken",
+        "node.missing",
+        "node.unsupported",
+        "port.taken",
+    }
+)
+"""Why an instance cannot be made on one node although it may be on another."""
+MORE_NODES = 2
+"""So many others are tried after the first."""
 
 
 def unlike(node: UUID | None, facts: dict[str, object], nodes: Sequence[tuple[UUID, dict[str, object]]]) -> set[UUID]:
@@ -37,14 +57,20 @@ def still_holding(instance: UUID) -> set[UUID]:
     return set(wishes.may_hold("instance", instance).values_list("node_id", flat=True))
 
 
-def bring(instance: Instance, node: UUID, blobs: Collection[UUID], caller: Caller) -> list[Operation]:
-    """What the instance shares with others comes to the node; the operations that it has to wait for. Its row is locked."""
+def bring(
+    instance: Instance, node: UUID, blobs: Collection[UUID], caller: Caller, *, is_new: bool = False
+) -> list[Operation]:
+    """What the instance shares with others comes to the node; the operations that it has to wait for. Its row is locked.
+
+    `is_new`: the carriers of its networks may not know it yet.
+    """
+    bring_network = mesh.bring_network if is_new else mesh.bring_mesh
     needed = []
     for blob in Blob.objects.select_for_update().filter(pk__in=blobs).order_by("pk"):
         operation = attachment.bring_blob(blob, node, caller)
         needed += [operation] if operation else []
     for network in _networks(instance):
-        needed += mesh.bring_mesh(network, node, caller)
+        needed += bring_network(network, node, caller)
     return needed
 
 
@@ -54,9 +80,12 @@ def blobs_of(instance: Instance) -> set[UUID]:
     return set(rows) | ({instance.nvram_blob_id} if instance.nvram_blob_id else set())
 
 
-def find_place(instance: Instance, placed_on: str | None, unfit: Collection[UUID]) -> tuple[Offer, Asked]:
+def find_place(
+    instance: Instance, placed_on: str | None, unfit: Collection[UUID], refused: Mapping[UUID, str] | None = None
+) -> tuple[Offer, Asked]:
     """Take the room that the instance has where it is on another node too; its namespace must be locked (AF-3).
 
+    `refused`: nodes that refused to start it, with their reasons.
     Raises NotFound for an unknown node, NoCapacity or Conflict with a reason for each node.
     """
     assert instance.node_id is not None, "it is somewhere"
@@ -69,8 +98,69 @@ def find_place(instance: Instance, placed_on: str | None, unfit: Collection[UUID
         affinity=affinity.affinity_of(metadata),
         blobs=frozenset(blobs_of(instance)),
         unfit=frozenset(unfit),
+        refused=refused or {},
     )
     return placement.place([asked], moving=True)[0], asked
+
+
+def place_again(operation: Operation, node: UUID, code: str, message: str) -> Sequence[Operation] | None:
+    """The instance that could not be made on the node gets its place on another: what it has to wait for there.
+
+    None, and nothing has changed but what `params` tells, when the cause is not the node's own, the node was the only one
+    that was wanted (SC-13), may have started the guest unheard, or no other has room.
+    """
+    known = Instance.objects.get(pk=operation.params["instance"])
+    refused = [*operation.params.get("refused", ()), {"node": str(node), "code": code, "message": message}]
+    if code not in OF_ONE_NODE or known.node_id != node or known.requested_placement or known.state != State.CREATING:
+        return None
+    if (code == "node.missing" and _may_have_started(operation, node)) or _lost_images(known).exists():
+        return None
+    operation.params = {**operation.params, "refused": refused}
+    needs = None
+    if len(refused) > MORE_NODES:
+        operation.params["nowhere"] = f"{len(refused)} nodes have refused it"
+    else:
+        needs = _take_another(known, refused, operation)
+    operation.save(update_fields=["params"])
+    return needs
+
+
+def _may_have_started(operation: Operation, node: UUID) -> bool:
+    return Step.objects.filter(operation=operation, node=node, first_sent_at__isnull=False).exists()
+
+
+def _broken_images(instance: Instance) -> QuerySet[Blob]:
+    return Blob.objects.filter(pk__in=blobs_of(instance), state=State.ERROR)
+
+
+def _lost_images(instance: Instance) -> QuerySet[Blob]:
+    """What no other node can get either."""
+    return _broken_images(instance).exclude(source_url__startswith="http")
+
+
+def _fetch_again(instance: Instance) -> None:
+    """Images that the node could not fetch, for a cause of its own, are fetched by the next one."""
+    for blob in _broken_images(instance).select_for_update().order_by("pk"):
+        transition(blob, State.INITIAL, error_message=None)
+
+
+def _take_another(
+    known: Instance, refused: Sequence[Mapping[str, str]], operation: Operation
+) -> list[Operation] | None:
+    said = {UUID(each["node"]): f"{each['code']}: {each['message']}" for each in refused}
+    lock_namespace(known)
+    try:
+        offer, asked = find_place(known, None, still_holding(known.pk), said)
+    except (NoCapacity, Conflict) as error:
+        nearest = error.details["nodes"][-NODES_SHOWN:]
+        operation.params["nowhere"] = f"{error}: {', '.join(' '.join((one['node'], one['stage'])) for one in nearest)}"
+        events.record_on(operation, "audit", "no other node takes it", extra=error.details)
+        return None
+    row = Instance.objects.select_for_update().get(pk=known.pk)
+    _fetch_again(row)
+    switch(row, offer.node, claim(row, offer, asked, replace(CLUSTER, request_id=operation.request_id)))
+    settle(row)
+    return bring(row, offer.node, blobs_of(row), CLUSTER, is_new=True)
 
 
 def lock_namespace(instance: Instance) -> None:

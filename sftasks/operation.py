@@ -21,6 +21,9 @@ from nodeagent.wire import Outcome
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.models import Operation, Step
 
+BACKGROUND = 30
+"""The priority of what a user's clock asks for; a higher number waits longer."""
+
 
 class Accepted(NamedTuple):
     """What `request` answers: the row it is about, and the operation that will make it true."""
@@ -107,6 +110,8 @@ class Kind:
     retract     takes the wishes back in the rows; the engine then sends what the rows say (EN-1). Without it: no undo
     ready       why it cannot start yet although nothing else holds it back; empty when it can
     mend        given a refusal, may change rows so that the same step can succeed, and says so
+    elsewhere   given a node and why it failed there, may change rows so that it can be done on another: what it has to wait
+                for there, or None
     entered     called when a stage after the first begins, in that transaction: may change rows that this stage is rendered from
     coalesces   a waiting one is joined instead of queued twice (EN-7)
     supersedes  ends the waiting ones on its object and asks the running one to stop (EN-14)
@@ -122,6 +127,7 @@ class Kind:
     retract: Callable[[Operation], None] | None = None
     ready: Callable[[Operation], str] | None = None
     mend: Callable[[Operation, Step, Outcome], bool] | None = None
+    elsewhere: Callable[[Operation, UUID, str, str], Sequence[Operation] | None] | None = None
     entered: Callable[[Operation, int], None] | None = None
     coalesces: bool = False
     supersedes: bool = False
@@ -153,3 +159,26 @@ def object_key(row: models.Model, node: UUID | None = None) -> str:
     """`type:uuid` of the row, with `@node` for what is written of it on one node (EN-7)."""
     key = f"{type(row).__name__.lower()}:{row.pk}"
     return f"{key}@{node}" if node else key
+
+
+def queued_key(kind: Kind, wish: Wish) -> str | None:
+    """What only one waiting operation may have; None for a kind that does not coalesce (EN-7)."""
+    if not kind.coalesces:
+        return None
+    return ":".join(part for part in (kind.name, wish.object_key, wish.suffix) if part)
+
+
+def new_operation(kind: Kind, wish: Wish, key: str | None) -> Operation:
+    """The row of the wish, not yet inserted."""
+    return Operation(
+        kind=kind.name,
+        namespace_id=wish.namespace,
+        object_key=wish.object_key,
+        queued_key=key,
+        params=dict(wish.params),
+        requested_by=str(wish.caller),
+        request_id=wish.caller.request_id,
+        priority=max(kind.priority, BACKGROUND) if wish.caller.in_background else kind.priority,
+        observational=kind.observational,
+        retry_of=wish.retry_of,
+    )

@@ -42,6 +42,7 @@ RECONCILERS: Mapping[str, float] = {
     "expired_keys": 300,
     "namespace_cleans": 5,
     "node_drains": 5,
+    "node_deletes": 5,
     "node_resources": 60,
     "queue_lengths": 60,
     "notices": 10,

@@ -39,11 +39,16 @@ class Spent(NamedTuple):
 
 
 class Need(NamedTuple):
-    """An operation that another waits for: how it waits, and how the needed one stands."""
+    """An operation that another waits for: how it waits, and how the needed one stands.
+
+    object_key  `type:uuid@node` for one that serves a shared object on a node
+    """
 
     how: str
     state: str
     kind: str
+    object_key: str
+    error_code: str
     error_message: str
 
 
@@ -89,8 +94,8 @@ def start_operation(operation: Operation, running_key: str | None) -> bool:
 def needs_of(operation: UUID) -> list[Need]:
     """What an operation waits for, or has waited for."""
     sql = (
-        "SELECT edge.kind, needed.state, needed.kind, needed.error_message FROM operation_dependencies edge"
-        " JOIN operations needed ON needed.uuid = edge.needs_id WHERE edge.operation_id = %s"
+        "SELECT edge.kind, needed.state, needed.kind, needed.object_key, needed.error_code, needed.error_message"
+        " FROM operation_dependencies edge JOIN operations needed ON needed.uuid = edge.needs_id WHERE edge.operation_id = %s"
     )
     return [Need(*row) for row in _rows(sql, [str(operation)])]
 

@@ -60,11 +60,11 @@ def give_up(operation_uuid: UUID) -> None:
     operation = Operation.objects.select_for_update().get(pk=operation_uuid)
     if operation.state == OperationState.RUNNING and _must_be_heard(operation):
         return
-    if operation.state == OperationState.RUNNING and _lose_steps(operation):
-        if kinds()[operation.kind].creates:
-            engine.fail(operation, *MISSING)
-        else:
+    if operation.state == OperationState.RUNNING and (node := _lose_steps(operation)):
+        if not kinds()[operation.kind].creates:
             engine.end(operation, OperationState.FAILED, *MISSING)
+        elif not engine.go_elsewhere(operation, node, *MISSING):
+            engine.fail(operation, *MISSING)
     engine.after_commit(engine.advance, operation.pk)
 
 
@@ -75,16 +75,16 @@ def _must_be_heard(operation: Operation) -> bool:
     return silent.filter(action__in=looks).exclude(node__state=State.DELETED).exists()
 
 
-def _lose_steps(operation: Operation) -> bool:
-    """Give up the steps on nodes beyond reach; True when one of them was to make something, not to take it away."""
+def _lose_steps(operation: Operation) -> UUID | None:
+    """Give up the steps on nodes beyond reach; the node of one that was to make something, not to take it away."""
     lost = Step.objects.filter(operation=operation, state__in=OPEN_STEP, node__in=node_life.beyond_reach())
-    needed = False
+    needed = None
     for step in lost:
         if dispatch.is_absence(step):
             transition(step, StepState.OBSOLETE, finished_at=UtcNow(), reason="node missing: left as a residue")
         else:
             transition(step, StepState.FAILED, finished_at=UtcNow(), reason="node missing")
-            needed = True
+            needed = step.node_id
     return needed
 
 

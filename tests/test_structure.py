@@ -88,8 +88,11 @@ def test_nl_1_no_process_execs_a_network_tool():
     assert found == []
 
 
-def test_only_placement_writes_counters_and_reservations():
-    """SC-2: whoever else wrote them would have to know the lock order and the guard. Reading them is free."""
+def test_sc_33_only_placement_writes_counters_and_reservations():
+    """SC-2: whoever else wrote them would have to know the lock order and the guard. Reading them is free.
+
+    SC-33: each counter has a table of its own and one module that writes it; what they share is the guarded statement.
+    """
     counters = re.compile(r"used_(?:cpus|memory_mb|disk_gb|\{\w+\})[\"']?\s*[=:][^=]|NodeCapacity\.objects.*update\(")
     reservations = re.compile(r"PlacementReservation(?:\.objects\.(?:bulk_)?create)?\((?!models)|INTO placement_res")
     assert _matching(counters) == {"sfweb/domain/capacity.py", "sfweb/domain/claims.py"}

@@ -1,4 +1,4 @@
-"""`sf-client node cordon|uncordon|drain|clear-error …`, beside the client's own node commands."""
+"""`sf-client node cordon|uncordon|drain|clear-error|remove …`, beside the client's own node commands."""
 
 import click
 
@@ -35,6 +35,14 @@ def clear_error(ctx: click.Context, node: str) -> None:
     show(ctx, ask(ctx, "POST", "nodes", node, "clear-error"))
 
 
+@click.command(name="remove", help="Delete a node and everything that is on it")
+@click.argument("node")
+@click.confirmation_option(prompt="Every instance on the node will be deleted. Go on?")
+@click.pass_context
+def remove(ctx: click.Context, node: str) -> None:
+    show(ctx, ask(ctx, "DELETE", "nodes", node, cascade="true"))
+
+
 def add_to(group: click.Group) -> None:
-    for command in (cordon, uncordon, drain, clear_error):
+    for command in (cordon, uncordon, drain, clear_error, remove):
         group.add_command(command)

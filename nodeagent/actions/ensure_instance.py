@@ -123,6 +123,8 @@ ACTION = Action(
             "disk.conflict",
             "disk.full",
             "instance.unsupported",
+            "memory.full",
+            "node.unsupported",
             "port.taken",
         }
     ),

@@ -7,13 +7,15 @@ import os
 import shutil
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from nodeagent.config import Reserve, Share
-from nodeagent.host import Capacity
+from nodeagent.host import Capacity, Refused
 
 ROUTES = Path("/proc/net/route")
 PROCESSORS = Path("/proc/cpuinfo")
+MEMORY = Path("/proc/meminfo")
 FIRMWARE = Path("/usr/share/qemu/firmware")
 
 
@@ -58,6 +60,35 @@ def free_gb(state: Path) -> int:
 
 def _memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def measured(state: Path, table: Path = MEMORY) -> dict[str, float]:
+    """What is in use now: threads (the load of the last minute), MiB, GiB of the file system that guests' disks are on."""
+    memory = _memory_kb(table)
+    return {
+        "cpus": round(os.getloadavg()[0], 2),
+        "memory_mb": (memory["MemTotal"] - memory["MemAvailable"]) // 1024,
+        "disk_gb": shutil.disk_usage(state).used // 2**30,
+    }
+
+
+def _memory_kb(table: Path) -> dict[str, int]:
+    lines = [line.partition(":") for line in table.read_text().splitlines()]
+    return {name: int(value.split()[0]) for name, _, value in lines}
+
+
+def explain(memory_mb: int, places: Iterable[tuple[str, int]], error: Exception, table: Path = MEMORY) -> None:
+    """Raises Refused("port.taken") or ("memory.full") when that is why a guest did not start.
+
+    Only looked for after a start has failed: guests take their memory bit by bit, so one may start where it is scarce.
+    """
+    for address, port in places:
+        if not is_free(address, port):
+            raise Refused("port.taken", f"port {port} is in use on {address}", port=port) from error
+    memory = _memory_kb(table)
+    free = (memory["MemAvailable"] + memory["SwapFree"]) // 1024  # what guests may still get
+    if free < memory_mb:
+        raise Refused("memory.full", f"{free} MiB of memory are free, {memory_mb} are needed") from error
 
 
 def has_vsock() -> bool:

@@ -259,7 +259,8 @@ class RealHost:
         except Retry:
             raise
         except Exception as error:
-            self._explain_by_port(spec, error)
+            places = ((domain_xml.LOOPBACK, spec.console_port), (self._config.mesh_address, spec.vdi_port))
+            machine.explain(spec.memory_mb, places, error)
             raise
 
     def stop_domain(self, instance: str) -> str:
@@ -341,6 +342,9 @@ class RealHost:
         mtu = machine.device_mtu(self._config.mesh_device)
         return replace(offered, extra={**offered.extra, "mesh_mtu": mtu})
 
+    def measured(self) -> dict[str, float]:
+        return machine.measured(self._config.state)
+
     def _instances(self) -> dict[str, str]:
         """Without the domains nobody knows which instance is off, so both are read or neither counts."""
         running = self._domains.running()
@@ -376,13 +380,6 @@ class RealHost:
             mtus[bridge] = mtu
         return mtus
 
-    def _explain_by_port(self, spec: InstanceSpec, error: Exception) -> None:
-        """Raises Refused("port.taken") when one of the instance's ports is why it did not start."""
-        places = ((domain_xml.LOOPBACK, spec.console_port), (self._config.mesh_address, spec.vdi_port))
-        for address, port in places:
-            if not machine.is_free(address, port):
-                raise Refused("port.taken", f"port {port} is in use on {address}", port=port) from error
-
     def _fetch_policy(self) -> fetch.Policy:
         own = ipaddress.IPv4Network(self._config.mesh_address)
         return fetch.Policy(
@@ -395,6 +392,6 @@ class RealHost:
 def _require_supported(spec: InstanceSpec) -> None:
     """Raises Refused for what the libvirt and QEMU of this node have not."""
     if spec.uefi and not machine.has_uefi():
-        raise Refused("instance.unsupported", "no UEFI firmware is installed on this node (package ovmf)")
+        raise Refused("node.unsupported", "no UEFI firmware is installed on this node (package ovmf)")
     if any(disk.bus == "nvme" for disk in spec.disks):
-        raise Refused("instance.unsupported", "this node's libvirt has no NVMe disks")
+        raise Refused("node.unsupported", "this node's libvirt has no NVMe disks")

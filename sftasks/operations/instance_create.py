@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sftasks import attachment, devices, engine, mesh, wishes
+from sftasks import attachment, devices, engine, mesh, moves, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
 from sfweb.domain import affinity, artifact_refs, claims, limits, placement, ports, reservations
@@ -308,8 +308,12 @@ def _bring_shared(
 
 
 def stages(operation: Operation) -> Sequence[Stage]:
+    """A node that refused it has confirmed that nothing of it is left before the next one begins."""
     instance = Instance.objects.get(pk=operation.params["instance"])
-    return [[instances.step(instance, "ensure_instance")]]
+    make = [instances.step(instance, "ensure_instance")]
+    held = wishes.lingering("instance", instance.pk) if "refused" in operation.params else []
+    clear = [instances.step_on(node, instance, "remove_instance") for node in held]
+    return [clear, make] if clear else [make]
 
 
 def finish(operation: Operation, ended: Ended) -> None:
@@ -319,13 +323,22 @@ def finish(operation: Operation, ended: Ended) -> None:
         for card in instance.interfaces.filter(state=State.INITIAL):
             transition(card, State.CREATED)
         reservations.consume(instance)
+        _leave_refusing(operation, instance)
         return
-    message = f"{ended.code}: {ended.message}" if ended.message else ended.code
-    transition(instance, State.ERROR, error_message=message)
+    reasons = [f"{ended.code}: {ended.message}" if ended.message else ended.code, operation.params.get("nowhere", "")]
+    transition(instance, State.ERROR, error_message="; ".join(filter(None, reasons)))
     if not ended.parked:
         retract(operation)
+        _leave_refusing(operation, instance)
         attachment.leave(instance)
         attachment.release(instance)
+
+
+def _leave_refusing(operation: Operation, instance: Instance) -> None:
+    """What was brought for it to nodes that then refused it."""
+    for refused in operation.params.get("refused", ()):
+        if UUID(refused["node"]) != instance.node_id:
+            moves.leave(instance, UUID(refused["node"]))
 
 
 def retract(operation: Operation) -> None:
@@ -342,6 +355,7 @@ OPERATION = Kind(
     finish=finish,
     retract=retract,
     mend=attachment.mend_ports,
+    elsewhere=moves.place_again,
     creates=True,
     priority=10,
 )

@@ -13,7 +13,7 @@ from django.db.models import F
 from sftasks import attachment, engine, moves, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import node_life, pending, reservations, snapshots
+from sfweb.domain import claims, node_life, pending, reservations, snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
@@ -34,6 +34,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
     _require_dead(known, operation)
     assert known.node is not None, "an instance of a dead node has a node"
     offer, asked = moves.find_place(known, placed_on, moves.still_holding(known.pk))
+    claims.require_unpromised(known.namespace_id, asked.room)
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     _require_dead(row, operation)
     source = None if blank else snapshots.newest_to_be_had(row)

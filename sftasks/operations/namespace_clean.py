@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
@@ -41,7 +41,7 @@ def request(caller: Caller, namespace: Namespace, *, confirmed: bool = False) ->
             kind="namespace_clean",
             object_key=f"namespace:{namespace.pk}",
             targets=[("namespace", namespace.pk)],
-            params={"by": [caller.namespace, caller.key_name], **lists},
+            params={"by": parents.whoever_asked(caller), **lists},
             caller=caller,
             namespace=namespace.pk,
         )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain import nodes
 from sfweb.domain.callers import Caller
@@ -43,8 +43,8 @@ def request(caller: Caller, node: Node, cold: bool = False) -> Accepted:
             params={
                 "node": str(row.pk),
                 "cold": cold,
-                "by": [caller.namespace, caller.key_name],
-                "there": here(row.pk).count(),
+                "by": parents.whoever_asked(caller),
+                "there": nodes.instances_on(row.pk).count(),
                 "left": {},
             },
             caller=caller,
@@ -54,15 +54,9 @@ def request(caller: Caller, node: Node, cold: bool = False) -> Accepted:
     return Accepted(row, operation)
 
 
-def here(node: UUID) -> "QuerySet[Instance]":
-    """The instances that are on the node now, the oldest first."""
-    rows = Instance.objects.filter(node_id=node).exclude(state=State.DELETED)
-    return rows.order_by("created_at", "uuid")
-
-
 def to_move(operation: Operation) -> "QuerySet[Instance]":
     """Those that are still there and that nothing is known to keep there."""
-    return here(UUID(operation.params["node"])).exclude(pk__in=list(operation.params["left"]))
+    return nodes.instances_on(UUID(operation.params["node"])).exclude(pk__in=list(operation.params["left"]))
 
 
 def moves(operation: Operation) -> "QuerySet[Operation]":

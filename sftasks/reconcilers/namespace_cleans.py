@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from sftasks import engine
+from sftasks import parents
 from sftasks.operation import Accepted
 from sftasks.operations import artifact_delete, instance_delete, namespace_clean, network_delete
 from sfweb.domain.callers import Caller
-from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
 from sfweb.models import Operation, OperationDependency
 from sfweb.models.state import OperationState
@@ -42,8 +41,6 @@ def go_on(clean: UUID) -> int:
 
 
 def _ask(operation: Operation, phase: str) -> int:
-    namespace, key = operation.params["by"]
-    caller = Caller(namespace=namespace, namespace_uuid=None, key_name=key, request_id=operation.request_id)
     asked = set(
         OperationDependency.objects.filter(operation=operation).values_list("needs__targets__target_uuid", flat=True)
     )
@@ -51,20 +48,11 @@ def _ask(operation: Operation, phase: str) -> int:
     deletes = []
     for row in rows.order_by("created_at")[:PAGE]:
         try:
-            deletes.append(DELETES[phase](caller, row).operation)
+            deletes.append(DELETES[phase](parents.asker(operation), row).operation)
         except NotFound:
             continue  # it has gone by itself
         except Conflict as error:
             log.info("not yet: %s", error, extra={"uuid": str(row.pk)})
     if deletes:
-        _depend(operation.pk, deletes)
+        parents.wait_for(operation.pk, deletes)
     return len(deletes)
-
-
-@durable
-def _depend(clean: UUID, deletes: list[Operation]) -> None:
-    """Under the lock of the waiting operation; one that was cancelled meanwhile waits for nothing any more."""
-    operation = Operation.objects.select_for_update().get(pk=clean)
-    if operation.state == OperationState.WAITING:
-        engine.depend(operation, deletes)
-        engine.after_commit(engine.advance, clean)

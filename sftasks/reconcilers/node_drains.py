@@ -6,14 +6,13 @@ from uuid import UUID
 
 from django.conf import settings
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operations import instance_migrate, node_drain
 from sftasks.passes import one_of_many
-from sfweb.domain.callers import Caller
+from sfweb.domain.nodes import instances_on
 from sfweb.domain.transactions import durable
 from sfweb.errors import SteadyfistError
 from sfweb.models import DependencyKind, Instance, Operation
-from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OperationState, State
 
 log = logging.getLogger(__name__)
@@ -39,17 +38,10 @@ def go_on(drain: UUID) -> int:
         if moving + asked >= settings.DRAIN_AT_ONCE:
             break
         asked += _go_on_with(operation, row, tried.get(str(row.pk)))
-    _tell_progress(operation)
+    parents.tell_progress(operation, instances_on(UUID(operation.params["node"])).count())
     if not moving and not asked:
         _settle(drain)
     return asked
-
-
-def _tell_progress(operation: Operation) -> None:
-    there, still = operation.params["there"], node_drain.here(UUID(operation.params["node"])).count()
-    percent = min(99, 100 * max(0, there - still) // max(1, there))
-    rows = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING, progress__lt=percent)
-    rows.update(progress=percent, progressed_at=UtcNow())
 
 
 def _go_on_with(operation: Operation, row: Instance, last: Operation | None) -> int:
@@ -65,10 +57,8 @@ def _go_on_with(operation: Operation, row: Instance, last: Operation | None) -> 
 
 
 def _ask(operation: Operation, row: Instance, live: bool | None) -> int:
-    namespace, key = operation.params["by"]
-    caller = Caller(namespace=namespace, namespace_uuid=None, key_name=key, request_id=operation.request_id)
     try:
-        move = instance_migrate.request(caller, row, None, live).operation
+        move = instance_migrate.request(parents.asker(operation), row, None, live).operation
     except SteadyfistError as error:
         if error.code in NOT_YET:
             log.info("not yet: %s", error, extra={"instance": str(row.pk)})
@@ -77,16 +67,8 @@ def _ask(operation: Operation, row: Instance, live: bool | None) -> int:
         else:
             _stays(operation.pk, row, error.code, str(error))
         return 0
-    _depend(operation.pk, move)
+    parents.wait_for(operation.pk, [move], DependencyKind.RUNS_AFTER)
     return 1
-
-
-@durable
-def _depend(drain: UUID, move: Operation) -> None:
-    """Under the lock of the waiting operation; one that was cancelled meanwhile waits for nothing any more."""
-    operation = Operation.objects.select_for_update().get(pk=drain)
-    if operation.state == OperationState.WAITING:
-        engine.depend(operation, [move], kind=DependencyKind.RUNS_AFTER)
 
 
 @durable

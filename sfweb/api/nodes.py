@@ -6,8 +6,10 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from sftasks import engine
 from sftasks.operations import node_delete
-from sfweb.api.base import Nothing, SystemView, seconds, started, takes
+from sftasks.reconcilers import node_deletes
+from sfweb.api.base import Flag, Input, Nothing, SystemView, seconds, started, takes
 from sfweb.api.filters import NodeFilter
 from sfweb.api.lists import Filtered, listed, living
 from sfweb.domain.cluster_resources import cpu_metrics
@@ -66,17 +68,24 @@ class Nodes(SystemView):
         return listed(request, rows, wanted, node_views, NodeFilter)
 
 
+class DeleteInput(Input):
+    """`cascade`: its instances are deleted first; without it, a node that has something is refused."""
+
+    cascade = Flag()
+
+
 class NodeDetail(SystemView):
     @takes(Nothing)
     def get(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         return Response(node_views([find_node(ref)])[0])
 
-    @takes(Nothing)
+    @takes(DeleteInput)
     def delete(self, request: Request, wanted: dict[str, Any], ref: str) -> Response:
         row = find_node(ref)
         if row.state == State.DELETED:
             raise NotFound(f"node not found: {ref}")
-        gone = node_delete.request(self.caller, row)
+        gone = node_delete.request(self.caller, row, bool(wanted.get("cascade")))
+        engine.after_commit(node_deletes.go_on, gone.operation.pk)  # the first page at once, the rest by the clock
         return started(request, gone.operation, node_views([find_node(str(row.uuid))])[0])
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Sum
 
 from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
@@ -23,9 +22,9 @@ from sfweb.domain.placement_rules import DIMENSIONS, NOTHING, Room
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Forbidden, NoCapacity
-from sfweb.models import ClusterCapacity, Namespace, NamespaceClaim, NodeCapacity
+from sfweb.models import ClusterCapacity, Namespace, NamespaceClaim
 from sfweb.models.fields import FromNow, UtcNow
-from sfweb.models.state import State, transition
+from sfweb.models.state import LIVE_RESERVATION, State, transition
 
 DEFAULT_SECONDS = 86400
 _ACTIVE = "state = 'created' AND expires_at > UTC_TIMESTAMP(6)"
@@ -72,6 +71,16 @@ def draw(wanted: Mapping[uuid.UUID | None, Room]) -> None:
         rest = rest if namespace in there else rest.plus(room)
     if rest != NOTHING:
         _compete(rest)
+
+
+def require_unpromised(namespace: uuid.UUID, room: Room) -> None:
+    """What was just taken for a namespace that has it counted already, on a node that is gone. Raises NoCapacity.
+
+    Where that has a claim, the claim holds it.
+    """
+    there = active()
+    if there and namespace not in there:
+        _compete(room)
 
 
 def _draw(claim: NamespaceClaim, room: Room) -> None:
@@ -239,10 +248,23 @@ def _note_claimed(changed: NamespaceClaim | None = None) -> None:
 
 
 def _totals() -> dict[str, tuple[int, int]]:
-    """{dimension: (limit, used)} of all nodes that are there."""
-    wanted = {f"{kind}_{name}": Sum(f"{kind}_{name}") for kind in ("limit", "used") for name in DIMENSIONS}
-    sums = NodeCapacity.objects.filter(node__state=State.CREATED).aggregate(**wanted)
-    return {name: (int(sums[f"limit_{name}"] or 0), int(sums[f"used_{name}"] or 0)) for name in DIMENSIONS}
+    """{dimension: (limit, used)} of all nodes that are there. An instance on its way has room on two of them, and counts
+    once. One statement, so that a move which commits meanwhile is seen whole or not at all.
+    """
+    twice = ", ".join(f"COALESCE(SUM(held.{name}), 0) AS {name}" for name in DIMENSIONS)
+    sums = ", ".join(f"SUM(limit_{name}), SUM(used_{name}) - MAX(twice.{name})" for name in DIMENSIONS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {sums} FROM node_capacity JOIN nodes ON nodes.uuid = node_id AND nodes.state = 'created'"
+            f" JOIN (SELECT {twice} FROM placement_reservations held"
+            " JOIN nodes other ON other.uuid = held.node_id AND other.state = 'created'"
+            " JOIN instances ON instances.uuid = held.instance_id AND instances.node_id <> held.node_id"
+            " JOIN nodes own ON own.uuid = instances.node_id AND own.state = 'created'"
+            " WHERE held.state IN %s) twice",
+            [[str(state) for state in LIVE_RESERVATION]],
+        )
+        found = [int(value or 0) for value in cursor.fetchone()]
+    return dict(zip(DIMENSIONS, zip(found[::2], found[1::2], strict=True), strict=True))
 
 
 def _promised(without: uuid.UUID | None = None) -> dict[str, int]:

@@ -17,6 +17,8 @@ LONGEST_NAME = 64
 MOST_PROGRAMS = 64
 SUMMED = ("cpu_max", "cpu_available", "ram_max", "ram_available", "disk_max", "disk_available")
 
+MEASURED = {"cpu_measured": "cpus", "ram_measured": "memory_mb", "disk_measured": "disk_gb"}
+
 
 def resources() -> dict[str, Any]:
     """{total, per_node}. A node that takes nothing new (silent, cordoned) is listed and adds nothing to the total."""
@@ -24,7 +26,11 @@ def resources() -> dict[str, Any]:
     usable = [_figures(offer) for offer in offers if _is_usable(offer)]
     total: dict[str, int] = {name: sum(figures[name] for figures in usable) for name in SUMMED}
     total["cpu_max_per_instance"] = max((figures["cpu_max_per_instance"] for figures in usable), default=0)
-    per_node = {offer.name: _figures(offer) | {"accepts_instances": _is_usable(offer)} for offer in offers}
+    facts = dict(Node.objects.filter(pk__in=[offer.node for offer in offers]).values_list("pk", "facts"))
+    per_node = {
+        offer.name: _figures(offer) | _measured(facts[offer.node]) | {"accepts_instances": _is_usable(offer)}
+        for offer in offers
+    }
     return {"total": total, "per_node": per_node}
 
 
@@ -47,6 +53,13 @@ def _figures(offer: Offer) -> dict[str, int]:
         "ram_committed": offer.used.memory_mb,
         "disk_committed": offer.used.disk_gb,
     }
+
+
+def _measured(facts: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the node claims to be in use, guests and all else; null where it has not said so, or makes no sense (SE-6)."""
+    claimed = facts.get("measured")
+    said = claimed if isinstance(claimed, dict) else {}
+    return {shown: said[name] if _is_figure(said.get(name)) else None for shown, name in MEASURED.items()}
 
 
 def cpu_metrics(facts: Mapping[str, Any]) -> dict[str, float]:

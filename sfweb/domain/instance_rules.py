@@ -58,9 +58,7 @@ def _new_instance(
     nvram = _nvram_template(wanted, fetch_allow)
     if "placed_on" in wanted:
         node_of(wanted["placed_on"])
-    drive = wanted.get("configdrive", "openstack-disk")
-    if drive not in CONFIG_DRIVES:
-        raise Invalid(f"configdrive: must be one of {', '.join(CONFIG_DRIVES)}")
+    config_drive = _config_drive(wanted.get("configdrive", "openstack-disk"))
     disks = new_disks(wanted.get("disk", ()), fetch_allow)
     interfaces = new_interfaces(wanted.get("network", ()))
     video = new_video(wanted.get("video", {}))
@@ -77,7 +75,7 @@ def _new_instance(
         ssh_key=wanted.get("ssh_key"),
         user_data=wanted.get("user_data"),
         video=video,
-        config_drive=CONFIG_DRIVES[drive],
+        config_drive=config_drive,
         metadata=metadata,
         side_channels=_channels(wanted.get("side_channels", CHANNELS)),
         uefi=wanted.get("uefi", False),
@@ -85,6 +83,12 @@ def _new_instance(
         nvram_template=nvram,
         placed_on=wanted.get("placed_on"),
     )
+
+
+def _config_drive(name: str) -> bool:
+    if name not in CONFIG_DRIVES:
+        raise Invalid(f"configdrive: must be one of {', '.join(CONFIG_DRIVES)}")
+    return CONFIG_DRIVES[name]
 
 
 def new_instances(caller: Caller, wanted: Sequence[Mapping[str, Any]], fetch_allow: Iterable[str]) -> list[NewInstance]:

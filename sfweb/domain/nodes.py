@@ -1,13 +1,16 @@
 """What an operator decides about a node, beside deleting it."""
 
+from uuid import UUID
+
 from django.conf import settings
+from django.db.models import QuerySet
 
 from sfweb.domain import node_life
 from sfweb.domain.callers import Caller
 from sfweb.domain.events import record
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import Node
+from sfweb.models import Instance, Node
 from sfweb.models.fields import FromNow
 from sfweb.models.state import State
 
@@ -25,6 +28,11 @@ def set_cordoned(caller: Caller, node: Node, cordoned: bool) -> None:
     if Node.objects.filter(pk=node.pk).exclude(cordoned=cordoned).update(cordoned=cordoned):
         verb = "cordoned" if cordoned else "uncordoned"
         record("audit", f"node {verb} by {caller}", [("node", node.uuid)], request_id=caller.request_id)
+
+
+def instances_on(node: UUID) -> QuerySet[Instance]:
+    """The instances that are on the node now, the oldest first."""
+    return Instance.objects.filter(node_id=node).exclude(state=State.DELETED).order_by("created_at", "uuid")
 
 
 def require_reporting(node: Node) -> None:

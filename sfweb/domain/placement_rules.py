@@ -31,6 +31,7 @@ STAGES = (
     "is_hypervisor",
     "capacity_unknown",
     "unlike_its_node",
+    "start_refused",
     "cpu_max_per_instance",
     *DIMENSIONS.values(),
     "affinity",
@@ -99,6 +100,7 @@ class Asked:
 
     placed_on  that node, by name or uuid, and no other (SC-13)
     unfit      nodes to which one that is somewhere already cannot go
+    refused    nodes that refused its start, with what they said
     """
 
     room: Room
@@ -108,6 +110,7 @@ class Asked:
     affinity: Affinity = NONE
     blobs: frozenset[uuid.UUID] = frozenset()
     unfit: frozenset[uuid.UUID] = frozenset()
+    refused: Mapping[uuid.UUID, str] = field(default_factory=dict)
 
     @property
     def fits_by_room(self) -> bool:
@@ -232,8 +235,7 @@ def candidates(
 def rejection(offer: Offer, asked: Asked, around: Around) -> Rejection | None:
     """Why the node is no candidate; None when it is one."""
     broken = asked.affinity.broken(around.tags_on(asked.namespace, offer.node)) if asked.affinity.requires else ()
-    unlike = ("unlike_its_node", "it cannot go there from where it is") if offer.node in asked.unfit else None
-    stage, cause = _unusable(offer) or unlike or _too_small(offer, asked.room) or ("", "")
+    stage, cause = _unusable(offer) or _closed(offer, asked) or _too_small(offer, asked.room) or ("", "")
     if not stage and broken:
         stage, cause = "affinity", ", ".join(broken)
     if not stage and offer.lost:
@@ -249,6 +251,12 @@ def _unusable(offer: Offer) -> tuple[str, str] | None:
     if offer.cordoned:
         return "is_hypervisor", "it is cordoned"
     return None if offer.known else ("capacity_unknown", "nothing is known of what it has")
+
+
+def _closed(offer: Offer, asked: Asked) -> tuple[str, str] | None:
+    if offer.node in asked.refused:
+        return "start_refused", asked.refused[offer.node]
+    return ("unlike_its_node", "it cannot go there from where it is") if offer.node in asked.unfit else None
 
 
 def _too_small(offer: Offer, room: Room) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
-from nodeagent.wire import LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
+from nodeagent.wire import Inventory, LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine, statements
 from sftasks.reconcilers import node_objects
 from sfweb import metrics
@@ -33,10 +33,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         claims.take_facts(node, report.facts)
     inventory.powered_off_by_guest(node, report.power_off_by_guest, report.power_off_generations)
     inventory.stopped_by_disk(node, report.disk_errors)
-    drift = report.inventory is not None and accepted and inventory.compare(node, report.inventory)
-    if report.inventory is not None and accepted:
-        strays.reap(node, node.inventory or {}, report.inventory)
-        inventory.count_uncounted(node, report.inventory)
+    drift = accepted and report.inventory is not None and _take_inventory(node, report.inventory)
     told = claims.take_events(node, report.events)
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
@@ -65,6 +62,14 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         mesh=_mesh(report),
         want_inventory=look,
     )
+
+
+def _take_inventory(node: Node, seen: Inventory) -> bool:
+    """True when it differs from what the node should hold."""
+    drift = inventory.compare(node, seen)
+    strays.reap(node, node.inventory or {}, seen)
+    inventory.count_uncounted(node, seen)
+    return drift
 
 
 def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> ReportAnswer:

@@ -128,6 +128,7 @@ TRANSITIONS: dict[str, dict[str, set[Any]]] = {
     "Operation": {
         OperationState.WAITING: {OperationState.RUNNING, OperationState.CANCELLED, OperationState.FAILED},
         OperationState.RUNNING: {
+            OperationState.WAITING,
             OperationState.UNWINDING,
             OperationState.SUCCEEDED,
             OperationState.FAILED,

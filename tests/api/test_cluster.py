@@ -43,8 +43,10 @@ def test_sc_32_reservations_are_listed_with_their_state_and_filtered(system: Per
     assert system.get("/admin/reservations?state=lost").status_code == 400
 
 
-def test_resources_are_what_placement_counts(system: Person, world: World):
+def test_sc_26_resources_are_what_placement_counts_beside_what_is_measured(system: Person, world: World):
     make_node("n2")
+    measured = {"cpus": 1.5, "memory_mb": 900, "disk_gb": "much"}
+    Node.objects.filter(name="n1").update(facts={"measured": measured})
     NodeCapacity.objects.filter(node=world.node).update(used_cpus=4, used_memory_mb=1024)
     told = system.get("/admin/resources").json()
     assert told["per_node"]["n1"] == {
@@ -61,7 +63,15 @@ def test_resources_are_what_placement_counts(system: Person, world: World):
         "cpu_committed_row_present": True,
         "ram_committed": 1024,
         "disk_committed": 5,
+        "cpu_measured": 1.5,
+        "ram_measured": 900,
+        "disk_measured": None,
     }
+    assert told["per_node"]["n2"]["cpu_measured"] is None, "it has not said so yet"
+    NodeCapacity.objects.filter(node__name="n2").delete()
+    assert system.get("/admin/resources").json()["per_node"]["n2"]["cpu_committed_row_present"] is False
+    make_node("n3")
+    told = system.get("/admin/resources").json()
     assert told["total"]["cpu_available"] == 124
     assert told["total"]["ram_available"] == 64512 + 65536
     assert told["total"]["cpu_max_per_instance"] == 32

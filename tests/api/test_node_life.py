@@ -4,7 +4,7 @@ import pytest
 
 from sfweb.domain import placement
 from sfweb.domain.placement_rules import Asked, Room, candidates
-from sfweb.models import Node, Operation
+from sfweb.models import CarrierLease, Node, Operation
 from tests.api.world import Person, World
 
 ASKED = Asked(room=Room(cpus=1, memory_mb=1, disk_gb=1))
@@ -39,6 +39,20 @@ def test_a_drain_is_accepted_and_says_what_it_waits_for(system: Person, world: W
     again = system.post("/nodes/n1/drain", {"cold": True})
     assert again["Location"] == answer["Location"]
     assert system.post(f"{path}/cancel").status_code == 202
+
+
+def test_a_node_with_instances_is_deleted_only_with_them_and_says_what_it_waits_for(system: Person, world: World):
+    refused = system.delete("/nodes/n1")
+    assert (refused.status_code, refused.json()["code"]) == (409, "node.in_use")
+    listed = refused.json()["details"]["on_it"]["instances"]
+    assert {"uuid": str(world.instance.uuid), "name": "one"} in listed
+    assert system.delete("/nodes/n1?cascade=perhaps").status_code == 400
+    assert system.get("/nodes/n1").json()["cordoned"] is False
+    CarrierLease.objects.all().delete()
+    answer = system.delete("/nodes/n1?cascade=true")
+    assert (answer.status_code, answer.json()["cordoned"], answer.json()["state"]) == (200, True, "created")
+    path = answer["Link"].partition(">")[0].removeprefix("<http://testserver")
+    assert "instances are still there" in system.get(f"{path}/why").json()["sentence"]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,12 @@ def test_a_drain_is_followed_to_its_operation(system: Shell, served: World):
     assert Operation.objects.filter(kind="node_drain").exists()
 
 
+def test_a_node_is_removed_with_all_that_it_has_once_that_was_confirmed(system: Shell, served: World):
+    told = system.json("node", "remove", "n1", "--yes")
+    assert (told["name"], told["cordoned"]) == ("n1", True)
+    assert Operation.objects.filter(kind="node_delete").exists()
+
+
 def test_where_an_instance_would_go_is_told_and_nothing_changes(system: Shell, spec: Path):
     before = Instance.objects.count()
     assert system.json("instance", "diagnose", str(spec))

@@ -221,6 +221,27 @@ def test_se_8_the_underlay_is_read_from_the_routing_table(tmp_path: Path) -> Non
     assert machine.networks_on("eth2", table) == []
 
 
+@pytest.mark.parametrize(("free_kb", "codes"), [(900_000, []), (100_000, ["memory.full"])])
+def test_a_start_that_failed_is_explained_by_what_memory_there_is(
+    tmp_path: Path, free_kb: int, codes: list[str]
+) -> None:
+    table = tmp_path / "meminfo"
+    table.write_text(f"MemTotal: 2000000 kB\nMemAvailable: {free_kb} kB\nSwapFree: 100000 kB\nHugePages_Total: 0\n")
+    found = []
+    try:
+        machine.explain(512, [], RuntimeError("QEMU ended"), table)
+    except Refused as error:
+        found.append(error.code)
+    assert found == codes
+
+
+def test_sc_26_what_is_in_use_is_measured_on_the_machine_itself(host: RealHost) -> None:
+    told = host.measured()
+    assert told["cpus"] >= 0
+    assert 0 < told["memory_mb"] < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    assert told["disk_gb"] >= 0
+
+
 @pytest.mark.parametrize("changes", [{"uefi": True}, {"disks": (disk_spec(device="nvme0n1", bus="nvme"),)}])
 def test_what_this_node_cannot_give_is_refused(
     host: RealHost, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
@@ -228,4 +249,4 @@ def test_what_this_node_cannot_give_is_refused(
     monkeypatch.setattr(machine, "FIRMWARE", Path("/nonexistent"))
     with pytest.raises(Refused) as caught:
         host.start_domain(instance_spec(**changes), "digest")
-    assert caught.value.code == "instance.unsupported"
+    assert caught.value.code == "node.unsupported"

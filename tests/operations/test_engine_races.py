@@ -261,3 +261,24 @@ def test_a_node_without_a_capacity_row_is_never_chosen_sc_10():
     with pytest.raises(NoCapacity):
         durable(lambda: placement.place([Asked(room=Room(cpus=1, memory_mb=1, disk_gb=1))]))()
     assert not Instance.objects.exists()
+
+
+def test_sc_4_of_many_that_a_node_refuses_at_once_as_many_go_elsewhere_as_there_is_room():
+    """Each outcome is settled by two callers: it places once, and nobody waits for a place that another has."""
+    caller = make_namespace("many")
+    full, free = make_node("full", cpus=6), make_node("free", cpus=0)
+    made = [
+        instance_create.request(caller, new_instance(f"guest{number}", "many", disks=(NewDisk(size_gb=1),)))
+        for number in range(6)
+    ]
+    NodeCapacity.objects.filter(node=free).update(limit_cpus=4, largest_cpus=4)
+    tokens = [Step.objects.get(operation=one.operation, state="sent").token for one in made]
+    refused = [Outcome(token=token, kind=Kind.REFUSED, code="disk.full", message="no room") for token in tokens]
+    settled = together(12, lambda number: engine.settle(full.pk, refused[number // 2]))
+    assert sorted(settled) == [False] * 6 + [True] * 6, settled
+    there = Instance.objects.filter(node=free)
+    assert (there.count(), NodeCapacity.objects.get(node=free).used_cpus) == (4, 4)
+    assert all(len(Operation.objects.get(pk=one.operation.pk).params["refused"]) == 1 for one in made)
+    states = sorted(Operation.objects.values_list("state", flat=True))
+    assert states.count("unwinding") == 2, "no other node has room for these"
+    assert NodeCapacity.objects.get(node=full).used_cpus == 6, "until the node has confirmed that nothing is left"

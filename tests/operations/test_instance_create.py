@@ -1,5 +1,7 @@
 """instance_create: everything or nothing."""
 
+import random
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -190,6 +192,7 @@ def batch_of(number, **more):
 
 
 def test_sc_30_every_member_of_a_batch_runs(served):
+    random.seed(1)  # of nodes that are equal by affinity one is drawn
     made = served.run(instance_create.request_batch, served.caller, batch_of(7))
     assert [row.name for row in made.rows] == [f"guest{index}" for index in range(7)]
     assert len({row.node_id for row in made.rows}) == 2, "they are spread"

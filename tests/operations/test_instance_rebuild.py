@@ -6,8 +6,10 @@ from nodeagent.host import Refused
 from sftasks import sweep
 from sftasks.operations import instance_create, instance_delete, instance_rebuild, instance_snapshot
 from sftasks.reconcilers import blob_copies, hard_deletes, node_objects
-from sfweb.domain import enrolment, node_life
-from sfweb.errors import Conflict, NotReady
+from sfweb.domain import claims, enrolment, node_life
+from sfweb.domain.callers import CLUSTER
+from sfweb.domain.placement_rules import Room
+from sfweb.errors import Conflict, NoCapacity, NotReady
 from sfweb.models import (
     Blob,
     BlobLocation,
@@ -15,6 +17,7 @@ from sfweb.models import (
     Disk,
     Instance,
     Interface,
+    Namespace,
     Node,
     NodeCapacity,
     NodeObject,
@@ -24,7 +27,9 @@ from sfweb.models import (
 )
 from sfweb.models.fields import FromNow
 from tests.cluster import repeats_are_harmless, unwinds_from_every_step
-from tests.factories import new_instance
+from tests.factories import make_namespace, new_instance
+
+OWN = Room(cpus=4, memory_mb=1024, disk_gb=20)
 
 
 @pytest.fixture
@@ -109,6 +114,32 @@ def test_a_snapshot_that_only_the_dead_node_had_is_none(bereft):
         rebuild(bereft)
     assert refused.value.code == "snapshot.none"
     assert NodeCapacity.objects.get(node=living(bereft).pk).used_cpus == 0
+
+
+def test_cl_3_it_does_not_take_what_another_namespaces_claim_keeps(bereft):
+    make_namespace("other")
+    limit = NodeCapacity.objects.get(node=living(bereft).pk).limit_cpus
+    whole = Room(cpus=limit, memory_mb=1024, disk_gb=10)
+    claim = bereft.run(claims.make, CLUSTER, Namespace.objects.get(name="other"), whole, 3600)
+    with pytest.raises(NoCapacity) as caught:
+        rebuild(bereft)
+    assert caught.value.stage == "namespace_claims"
+    assert NodeCapacity.objects.get(node=living(bereft).pk).used_cpus == 0
+    bereft.run(claims.delete, CLUSTER, claim)
+    rebuild(bereft)
+    bereft.settle()
+    bereft.instance.refresh_from_db()
+    assert bereft.instance.state == "created"
+
+
+def test_cl_3_what_its_own_namespaces_claim_holds_is_enough_for_it(bereft):
+    claim = bereft.run(claims.make, CLUSTER, Namespace.objects.get(name="tenant"), OWN, 3600)
+    rebuild(bereft)
+    bereft.settle()
+    bereft.instance.refresh_from_db()
+    assert bereft.instance.state == "created"
+    claim.refresh_from_db()
+    assert claim.used_cpus == bereft.instance.cpus
 
 
 def test_repeats_are_harmless(bereft):

@@ -1,6 +1,7 @@
 """An instance that is on its way, or whose node is gone, beside what else counts it: ceilings, claims, deletes, wishes."""
 
 import pytest
+from django.db.models import Sum
 
 from nodeagent.host import Retry
 from sftasks import engine
@@ -10,18 +11,21 @@ from sftasks.reconcilers import node_objects
 from sfweb.domain import claims, limits, node_life
 from sfweb.domain.callers import CLUSTER
 from sfweb.domain.placement_rules import Room
+from sfweb.errors import NoCapacity
 from sfweb.models import (
     Instance,
     Interface,
     Namespace,
     NamespaceClaim,
     Node,
+    NodeCapacity,
     NodeObject,
     Operation,
     PlacementReservation,
     Step,
 )
 from sfweb.models.fields import FromNow
+from tests.factories import make_namespace
 from tests.operations.test_instance_migrate import ended, migrate, migrate_cold, where, work_until_sent
 
 CLAIMED = Room(cpus=1, memory_mb=256, disk_gb=8)
@@ -98,6 +102,22 @@ def test_cl_2_se_12_one_that_moves_counts_once_for_its_namespace(guest, away, fa
     )
     assert guest.run(claims.recount) == 0
     assert PlacementReservation.objects.filter(instance=guest.instance).count() == 1
+
+
+def test_cl_3_one_that_moves_is_counted_once_among_what_others_use(guest, away):
+    """Else a claim would be refused, or another namespace's create, for room that is free again in a moment."""
+    make_namespace("other")
+    limits_of = NodeCapacity.objects.aggregate(total=Sum("limit_cpus"))["total"]
+    rest = Room(cpus=limits_of - guest.instance.cpus, memory_mb=256, disk_gb=1)
+    accepted = migrate(guest)
+    work_until_sent(guest, accepted, "receive_instance")
+    assert PlacementReservation.objects.filter(instance=guest.instance).count() == 2
+    made = guest.run(claims.make, CLUSTER, Namespace.objects.get(name="other"), rest, 3600)
+    assert made.limit_cpus == rest.cpus
+    with pytest.raises(NoCapacity):
+        guest.run(claims.change, CLUSTER, made, rest.plus(Room(cpus=1, memory_mb=0, disk_gb=0)))
+    guest.settle()
+    assert guest.findings() == []
 
 
 def test_en_12_a_dead_nodes_instance_keeps_what_is_its_own_until_it_is_rebuilt(guest):

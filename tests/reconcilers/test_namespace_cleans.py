@@ -2,7 +2,7 @@
 
 import pytest
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operations import instance_create, namespace_clean
 from sftasks.reconcilers import namespace_cleans
 from sfweb.models import Instance, Namespace, Operation, OperationDependency
@@ -48,7 +48,7 @@ def test_what_somebody_deleted_already_is_joined_or_left_out(cleaning):
 
 def test_a_delete_that_died_between_asking_and_waiting_is_found_again(cleaning, monkeypatch):
     with monkeypatch.context() as died:
-        died.setattr(namespace_cleans, "_depend", lambda *_: None)
+        died.setattr(parents, "wait_for", lambda *_: None)
         cleaning.run(namespace_cleans.run)
     assert cleaning.run(namespace_cleans.run) == {"asked": 2}
     assert Operation.objects.filter(kind="instance_delete").count() == 2

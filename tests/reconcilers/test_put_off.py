@@ -2,7 +2,7 @@
 
 import pytest
 
-from sftasks import engine, explain
+from sftasks import engine, explain, mesh
 from sftasks.operations import instance_create, instance_delete, network_delete
 from sftasks.plans import networks
 from sftasks.reconcilers import put_off
@@ -16,6 +16,14 @@ from tests.factories import new_instance
 def wide(make_served):
     """A network that three nodes are about to hold."""
     return make_served(nodes=4)
+
+
+@pytest.fixture
+def unhurried(served, monkeypatch):
+    """A cluster in which a test is over before a rest is."""
+    monkeypatch.setattr(engine, "STARTS_SECONDS", 3600.0)
+    monkeypatch.setattr(engine, "REST_SECONDS", 3600.0)
+    return served
 
 
 def create(cluster, name, node=None):
@@ -93,13 +101,17 @@ def test_a_node_that_is_silent_keeps_the_others_from_nothing(wide):
     assert not Operation.objects.filter(object_key__endswith=f"@{first.pk}", state="waiting").exists()
 
 
-def test_en_20_of_many_starts_the_carrier_hears_few_times_and_each_guest_starts(served):
-    before = routers_told()
-    for number in range(engine.MOST_STARTS + 7):
-        create(served, f"guest{number}")
-        for node in served.nodes:
-            served.run(node.work)
-            served.run(node.tell)
+def start(cluster, number):
+    for each in range(number):
+        create(cluster, f"guest{each}")
+        for node in cluster.nodes:
+            cluster.run(node.work)
+            cluster.run(node.tell)
+
+
+def test_en_20_of_many_starts_the_carrier_hears_few_times_and_each_guest_starts(unhurried):
+    served, before = unhurried, routers_told()
+    start(served, engine.MOST_STARTS + 7)
     gathering = Operation.objects.get(kind="router_on_node", state="waiting")
     assert gathering.joined >= 5
     told = explain.why(gathering)
@@ -123,13 +135,10 @@ def test_a_few_starts_one_after_the_other_are_not_put_off(served):
     assert not Operation.objects.filter(not_before__isnull=False).exists()
 
 
-def test_a_wish_that_cannot_gather_starts_what_gathers(served):
-    for number in range(engine.MOST_STARTS + 2):
-        create(served, f"guest{number}")
-        served.settle()
+def test_a_wish_that_cannot_gather_starts_what_gathers(unhurried):
+    served = unhurried
+    start(served, engine.MOST_STARTS + 2)
     gathering = Operation.objects.get(kind="router_on_node", state="waiting")
-    from sftasks import mesh
-
     network = served.network
     served.run(durable(lambda: mesh.refresh(Network.objects.select_for_update().get(pk=network.pk), served.caller)))
     gathering.refresh_from_db()
@@ -137,11 +146,10 @@ def test_a_wish_that_cannot_gather_starts_what_gathers(served):
     assert gathering.state == "running"
 
 
-def test_a_network_goes_at_once_although_its_router_was_told_often(served):
-    guests = []
-    for number in range(engine.MOST_STARTS):
-        guests.append(create(served, f"guest{number}"))
-        served.settle()
+def test_a_network_goes_at_once_although_its_router_was_told_often(unhurried):
+    served = unhurried
+    guests = [create(served, f"guest{number}") for number in range(engine.MOST_STARTS - 1)]
+    served.settle()
     for guest in guests:
         served.ask(instance_delete.request, served.caller, guest)
         served.settle(rounds=3)
