@@ -122,9 +122,14 @@ def _waiting() -> "QuerySet[Operation, UUID]":
     rows = Operation.objects.filter(
         state=OperationState.WAITING, created_at__lt=FromNow(-FRESH_SECONDS * settings.TIME_SCALE)
     )
+    return unhindered(rows).order_by("?").values_list("pk", flat=True)[:PAGE]
+
+
+def unhindered(rows: "QuerySet[Operation]") -> "QuerySet[Operation]":
+    """Those with nothing open in front of them, and nobody running on the same object."""
     needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
     runner = Operation.objects.filter(running_key=OuterRef("object_key"))
-    return rows.exclude(Exists(needs)).exclude(Exists(runner)).order_by("?").values_list("pk", flat=True)[:PAGE]
+    return rows.exclude(Exists(needs)).exclude(Exists(runner))
 
 
 def _stuck() -> "QuerySet[Operation, UUID]":

@@ -16,12 +16,12 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from sftasks import engine, ticks
+from sftasks import engine, sweep, ticks
 from sftasks.passes import one_of_many
 from sfweb.domain import schedules
 from sfweb.domain.callers import CLUSTER
 from sfweb.errors import Conflict
-from sfweb.models import Operation, OperationDependency, Overlap, Schedule, Tick
+from sfweb.models import Operation, Overlap, Schedule, Tick
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OPEN_OPERATION, OperationState, State, TickState
 
@@ -109,11 +109,8 @@ def _with_following(row: Any) -> ticks.Due | None:
 
 def _waiting() -> "QuerySet[Operation, UUID]":
     """Operations of ticks that nothing open is in front of, the oldest first: those of this pass, and what others left."""
-    needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)
-    runner = Operation.objects.filter(running_key=OuterRef("object_key"))
     rows = Operation.objects.filter(state=OperationState.WAITING, ticks__state=TickState.STARTED)
-    free = rows.exclude(Exists(needs)).exclude(Exists(runner))
-    return free.order_by("created_at").values_list("pk", flat=True)[:MOST_ADVANCED]
+    return sweep.unhindered(rows).order_by("created_at").values_list("pk", flat=True)[:MOST_ADVANCED]
 
 
 def _advance(operation: UUID) -> int:
