@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from nodeagent.wire import Outcome
 from sftasks import engine, outside, wishes
@@ -21,6 +21,7 @@ from sfweb.models import (
     AgentOperation,
     Artifact,
     ArtifactKind,
+    ArtifactVersion,
     Blob,
     Instance,
     Interface,
@@ -225,9 +226,18 @@ def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -
 
 
 def trim_versions(artifact: Artifact, caller: Caller = CLUSTER) -> None:
-    """Drop the oldest versions beyond `max_versions`; the artifact's row must be locked."""
-    versions = artifact.versions.select_related("blob").order_by("-index")
-    for version in versions[artifact.max_versions :]:
+    """Of those that no schedule made, drop the oldest beyond `max_versions`; the artifact's row must be locked."""
+    _drop_oldest(artifact.versions.filter(snapshot_set__schedule_uuid=None), artifact.max_versions, caller)
+
+
+def trim_scheduled(artifact: Artifact, schedule: UUID, keep: int) -> None:
+    """Of the whole ones that this schedule made, drop the oldest beyond `keep`; the artifact's row must be locked."""
+    own = artifact.versions.filter(snapshot_set__schedule_uuid=schedule, blob__state=State.CREATED)
+    _drop_oldest(own, keep, CLUSTER)
+
+
+def _drop_oldest(versions: QuerySet[ArtifactVersion], keep: int, caller: Caller) -> None:
+    for version in versions.select_related("blob").order_by("-index")[keep:]:
         version.delete()
         discard_blob(version.blob, caller)
 
