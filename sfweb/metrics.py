@@ -23,6 +23,9 @@ EVENTS_PRUNED = Counter("database_events_pruned", "Events that were too old", ["
 EVENTS_ORPHANED = Counter("database_orphan_events_pruned", "Events whose last object was hard deleted")
 OPERATIONS_OPEN = Gauge("operations_open", "Operations that have not ended", ["kind", "state"])
 OPERATIONS_OLDEST = Gauge("operations_oldest_seconds", "Age of the oldest operation that has not ended", ["priority"])
+WORK_LIST_FAILURES = Gauge(
+    "cluster_sweep_work_list_failure_streak", "Passes in a row that could not read what there is to do", ["sweep"]
+)
 SPOOLED = Gauge("eventlog_spool_depth", "Events that wait on the node", ["node"], multiprocess_mode="mostrecent")
 SPOOL_DROPPED = Gauge(
     "eventlog_spool_dropped_total", "Events that the node had no room for", ["node"], multiprocess_mode="mostrecent"

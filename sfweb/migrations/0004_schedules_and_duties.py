@@ -15,6 +15,11 @@ class Migration(migrations.Migration):
             name='schedule_uuid',
             field=models.UUIDField(null=True),
         ),
+        migrations.AddField(
+            model_name='duty',
+            name='failures',
+            field=models.PositiveIntegerField(db_default=0, default=0),
+        ),
         migrations.AddIndex(
             model_name='snapshotset',
             index=models.Index(fields=['schedule_uuid', 'created_at'], name='snapshot_se_schedul_a58ee6_idx'),
