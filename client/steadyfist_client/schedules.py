@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from steadyfist_client.asking import ask, show
+from steadyfist_client.asking import add_verb, ask, show
 
 COLUMNS = ("uuid", "name", "instance_name", "kind", "state", "last_state", "consecutive_failures")
 TICKS = ("uuid", "due", "state", "reason", "operation")
@@ -60,17 +60,9 @@ def schedule_create(ctx: click.Context, name: str, instance: str, **more: Any) -
     show(ctx, ask(ctx, "POST", PATH, body={name: value for name, value in body.items() if value is not None}))
 
 
-def _verb(name: str, text: str) -> None:
-    @schedule.command(name=name, help=text)
-    @click.argument("uuid")
-    @click.pass_context
-    def command(ctx: click.Context, uuid: str) -> None:
-        show(ctx, ask(ctx, "POST", PATH, uuid, name))
-
-
-_verb("pause", "Let a schedule rest")
-_verb("resume", "Let a schedule go on, and forget its failures")
-_verb("trigger", "Do now what a schedule does at its times")
+add_verb(schedule, PATH, "uuid", "pause", "Let a schedule rest")
+add_verb(schedule, PATH, "uuid", "resume", "Let a schedule go on, and forget its failures")
+add_verb(schedule, PATH, "uuid", "trigger", "Do now what a schedule does at its times")
 
 
 @schedule.command(name="ticks", help="List what became of a schedule's times, newest first")
