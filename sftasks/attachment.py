@@ -28,6 +28,7 @@ from sfweb.models import (
     Network,
     NodeObject,
     Operation,
+    SnapshotSet,
     Step,
     Wanted,
 )
@@ -238,8 +239,17 @@ def trim_scheduled(artifact: Artifact, schedule: UUID, keep: int) -> None:
 
 def _drop_oldest(versions: QuerySet[ArtifactVersion], keep: int, caller: Caller) -> None:
     for version in versions.select_related("blob").order_by("-index")[keep:]:
-        version.delete()
-        discard_blob(version.blob, caller)
+        drop_version(version, caller)
+
+
+def drop_version(version: ArtifactVersion, caller: Caller = CLUSTER) -> None:
+    """The version goes, and a captured set of snapshots with its last. The artifact's row must be locked."""
+    version.delete()
+    discard_blob(version.blob, caller)
+    if version.snapshot_set_id is not None:
+        ended = SnapshotSet.objects.filter(state__in=(State.CREATED, State.ERROR), versions=None)
+        for snapshot in ended.select_for_update().filter(pk=version.snapshot_set_id):
+            transition(snapshot, State.DELETED, deleted_at=UtcNow())
 
 
 def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:
