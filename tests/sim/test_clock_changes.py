@@ -168,6 +168,8 @@ def test_ro_5_three_days_over_changes_of_the_clocks(moved: Plane, begin: datetim
         for schedule, dues in expected.items():
             missed = [due for due in dues if asleep[0] <= due <= asleep[1]]
             assert had(plane, schedule) == [due for due in dues if due not in missed[1:]]
+            kept = client.ok("GET", f"/snapshots?recurring_operation={schedule}")
+            assert [(one["state"], len(one["disks"])) for one in kept] == [("created", 1)] * KEPT
         total = sum(len(had(plane, schedule)) for schedule in expected)
         captures = "SELECT COUNT(*) FROM operations WHERE kind = 'instance_snapshot' AND params LIKE '%{}%'"
         assert plane.sql(captures.format(instance)) == [[str(total)]], "no operation but those of ticks"
