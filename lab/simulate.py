@@ -310,7 +310,7 @@ def simulate(options: argparse.Namespace) -> Run:
         simulation_report.measure(plane, run)
         crowd.close()
         run.nodes_said = crowd.said
-        run.wrong += simulation_report.happened_twice(crowd.effects)
+        run.wrong += simulation_report.happened_twice(simulation_report.effects_in(crowd.effects))
     except AssertionError as error:
         run.wrong.append(str(error)[:2000])
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from nodeagent.wire import Outcome
 from sftasks import engine, mesh, outside, wishes
@@ -30,12 +30,14 @@ from sfweb.models import (
     AgentOperation,
     Artifact,
     ArtifactKind,
+    ArtifactVersion,
     Blob,
     Instance,
     Interface,
     Network,
     NodeObject,
     Operation,
+    SnapshotSet,
     Step,
     Wanted,
 )
@@ -164,11 +166,29 @@ def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -
 
 
 def trim_versions(artifact: Artifact, caller: Caller = CLUSTER) -> None:
-    """Drop the oldest versions beyond `max_versions`; the artifact's row must be locked."""
-    versions = artifact.versions.select_related("blob").order_by("-index")
-    for version in versions[artifact.max_versions :]:
-        version.delete()
-        discard_blob(version.blob, caller)
+    """Of those that no schedule made, drop the oldest beyond `max_versions`; the artifact's row must be locked."""
+    _drop_oldest(artifact.versions.filter(snapshot_set__schedule_uuid=None), artifact.max_versions, caller)
+
+
+def trim_scheduled(artifact: Artifact, schedule: UUID, keep: int) -> None:
+    """Of the whole ones that this schedule made, drop the oldest beyond `keep`; the artifact's row must be locked."""
+    own = artifact.versions.filter(snapshot_set__schedule_uuid=schedule, blob__state=State.CREATED)
+    _drop_oldest(own, keep, CLUSTER)
+
+
+def _drop_oldest(versions: QuerySet[ArtifactVersion], keep: int, caller: Caller) -> None:
+    for version in versions.select_related("blob").order_by("-index")[keep:]:
+        drop_version(version, caller)
+
+
+def drop_version(version: ArtifactVersion, caller: Caller = CLUSTER) -> None:
+    """The version goes, and a captured set of snapshots with its last. The artifact's row must be locked."""
+    version.delete()
+    discard_blob(version.blob, caller)
+    if version.snapshot_set_id is not None:
+        ended = SnapshotSet.objects.filter(state__in=(State.CREATED, State.ERROR), versions=None)
+        for snapshot in ended.select_for_update().filter(pk=version.snapshot_set_id):
+            transition(snapshot, State.DELETED, deleted_at=UtcNow())
 
 
 def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:

@@ -11,10 +11,10 @@ from uuid import UUID
 from sftasks import attachment
 from sftasks.operation import PlannedStep
 from sftasks.plans import instances
-from sfweb.domain import archives, artifact_refs
+from sfweb.domain import archives, artifact_refs, schedules
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert
-from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, SnapshotSet
+from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, Schedule, SnapshotSet
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
@@ -66,8 +66,18 @@ def keep(snapshot: SnapshotSet, node: UUID, facts: Mapping[str, Any]) -> None:
             attachment.blob_not_made(blob, node)
             continue
         attachment.blob_made(blob, node, facts["blobs"][version.device])
-        attachment.trim_versions(artifact)
+        _trim(artifact, snapshot)
     transition(snapshot, State.CREATED, quiesced=bool(facts["quiesced"]))
+
+
+def _trim(artifact: Artifact, snapshot: SnapshotSet) -> None:
+    """What a schedule that is no more has made stays."""
+    if snapshot.schedule_uuid is None:
+        attachment.trim_versions(artifact)
+        return
+    schedule = Schedule.objects.filter(pk=snapshot.schedule_uuid).exclude(state=State.DELETED).first()
+    if schedule is not None:
+        attachment.trim_scheduled(artifact, schedule.pk, schedules.snapshots_kept(schedule))
 
 
 def give_up(snapshot: SnapshotSet, node: UUID, message: str) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
-from django.db.models import Q
+from django.db.models import F, Q
 
+from sfweb import metrics
 from sfweb.models import Duty
 from sfweb.models.fields import FromNow, UtcNow
 
@@ -76,7 +77,11 @@ def install() -> None:
 
 
 def run(name: str) -> dict[str, int] | None:
-    """Run one reconciler if its slot is free; its counts, or None when somebody else has it or it is not due."""
+    """Run one reconciler if its slot is free; its counts, or None when somebody else has it or it is not due.
+
+    A pass that cannot read what there is to do raises, and nothing is taken for empty; how often that was so in a row is
+    counted in its row and as a metric (RO-13).
+    """
     period = RECONCILERS[name] * settings.TIME_SCALE
     if not _claim(name, period):
         return None
@@ -86,10 +91,12 @@ def run(name: str) -> dict[str, int] | None:
         with _renewed(name):
             counts = reconcile()
     except Exception as error:
+        metrics.WORK_LIST_FAILURES.labels(name).inc()
         with suppress(DatabaseError):  # the first error is the one to tell; the slot runs out by itself
-            _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000])
+            _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000], failures=F("failures") + 1)
         raise
-    _finish(name, began, last_result=counts, last_error="")
+    metrics.WORK_LIST_FAILURES.labels(name).set(0)
+    _finish(name, began, last_result=counts, last_error="", failures=0)
     return counts
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from nodeagent.host import Refused
-from sftasks import engine
+from sftasks import dispatch, engine, sweep
 from sftasks.operation import PlannedStep, kinds
 from sftasks.operations import instance_create, instance_power
 from sfweb.domain.specs import NewInterface
@@ -15,6 +15,7 @@ from sfweb.models import (
     EventObject,
     Instance,
     Namespace,
+    Node,
     NodeCapacity,
     Operation,
     OperationDependency,
@@ -163,7 +164,6 @@ def test_en_7_a_namespace_that_is_going_takes_no_new_instance(served):
 
 
 def test_en_10_the_namespace_with_the_fewest_in_flight_is_next(guest):
-    from sftasks import dispatch
     from tests.factories import make_namespace
 
     busy, quiet = Namespace.objects.get(name="tenant"), make_namespace("quiet").namespace_uuid
@@ -185,9 +185,45 @@ def test_en_10_the_namespace_with_the_fewest_in_flight_is_next(guest):
     assert {Step.objects.get(pk=pk).operation.namespace_id for pk in chosen} == {busy.pk, quiet}
 
 
-def test_en_10_no_more_than_twice_the_threads_are_in_flight(guest):
-    from sftasks import dispatch
+def test_qp_1_what_people_wait_for_is_handed_out_first_and_no_more_than_there_is_room_for(guest):
+    """No message is needed for that: the answer to the node's report has it."""
+    for number, priority in enumerate([30] * 20 + [20] * 20):
+        operation = Operation.objects.create(
+            kind="instance_reboot",
+            object_key=f"k:{number}",
+            state="running",
+            running_key=f"k:{number}",
+            priority=priority,
+            namespace=guest.instance.namespace,
+        )
+        planned = PlannedStep(
+            node=guest.home.pk,
+            action="reboot_instance",
+            object_type="instance",
+            object_uuid=guest.instance.pk,
+            arguments={"mode": "hard"},
+        )
+        dispatch.plan(operation, {0: [planned]})
+    messages = guest.run(dispatch.hand_out, Node.objects.get(pk=guest.home.pk), [])
+    assert len(messages) == 2 * dispatch.THREADS[False]
+    sent = Step.objects.filter(token__in=[message.token for message in messages])
+    assert set(sent.values_list("operation__priority", flat=True)) == {20}
 
+
+def test_qp_9_what_waited_starts_in_the_call_that_ends_what_it_waited_for(guest, monkeypatch):
+    """No ladder of waits: the end wakes its dependents, and the sweep is not needed."""
+    monkeypatch.setattr(sweep, "sweep", dict)
+    first = power(guest)
+    second = guest.ask(instance_power.request, guest.caller, guest.instance, "poweron").operation
+    guest.run(engine.depend, second, [first], kind=DependencyKind.RUNS_AFTER)
+    assert (again(first).state, again(second).state) == ("running", "waiting")
+    guest.run(guest.home.work)
+    guest.run(guest.home.tell)
+    assert (again(first).state, again(second).state) == ("succeeded", "running")
+    assert (again(second).started_at - again(first).finished_at).total_seconds() < 1
+
+
+def test_en_10_no_more_than_twice_the_threads_are_in_flight(guest):
     for number in range(40):
         operation = Operation.objects.create(
             kind="instance_reboot",
