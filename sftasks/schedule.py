@@ -63,7 +63,7 @@ def task_name(reconciler: str) -> str:
 
 
 def install() -> None:
-    """Insert what is missing into beat's table and the duties."""
+    """Insert what is missing into beat's table and the duties. Beat would wait for a last run in the future to be past."""
     from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
     for name, seconds in RECONCILERS.items():
@@ -74,6 +74,7 @@ def install() -> None:
             defaults={"task": task_name(name), "interval": interval, "queue": "control", "expire_seconds": None},
         )
         Duty.objects.get_or_create(name=name, defaults={"next_run_at": UtcNow()})
+    PeriodicTask.objects.filter(last_run_at__gt=UtcNow()).update(last_run_at=None)
 
 
 def run(name: str) -> dict[str, int] | None:
