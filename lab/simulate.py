@@ -293,7 +293,9 @@ def storm(plane: Plane, crowd: Crowd, users: Users, options: argparse.Namespace,
 
 def simulate(options: argparse.Namespace) -> Run:
     each = 4 * options.instances // options.nodes + 16
-    size = Size(nodes=0, apis=2, internals=2, room=(each, 64 * each, 4 * each), time_scale=options.time_scale)
+    room = (each, 64 * each, 4 * each)
+    outside = {"FLOATING_NETWORK": "198.18.0.0/15"}  # each network takes an address of it
+    size = Size(nodes=0, apis=2, internals=2, room=room, time_scale=options.time_scale, more=outside)
     plane = Plane(size)
     run = Run(options=vars(options) | {"out": str(options.out)})
     crowd = Crowd(plane, options)

@@ -52,6 +52,17 @@ class Need(NamedTuple):
     error_message: str
 
 
+class Standing(NamedTuple):
+    """Of a node that has reported: its state, whether a step is open there, whether it holds the lease of a network, and
+    whether it is to look at itself: somebody asked, or an object was missed once and a second look decides.
+    """
+
+    state: str
+    is_busy: bool
+    carries: bool
+    is_asked: bool
+
+
 class Door(NamedTuple):
     """A node as one statement found it. `sent`: how many steps are in flight to its two queues, by `bulk` (EN-10)."""
 
@@ -179,6 +190,18 @@ def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
         )
         found[row.pk] = Door(row, not seen.heard, {False: seen.sent_quick, True: seen.sent_bulk})
     return found
+
+
+def standing(node: UUID) -> Standing:
+    sql = (
+        "SELECT state,"
+        f" EXISTS (SELECT 1 FROM steps WHERE node_id = nodes.uuid AND state IN ({_OPEN})),"
+        " EXISTS (SELECT 1 FROM carrier_leases WHERE node_id = nodes.uuid), inventory_wanted"
+        " OR EXISTS (SELECT 1 FROM node_objects WHERE node_id = nodes.uuid AND absences > 0)"
+        " FROM nodes WHERE uuid = %s"
+    )
+    state, *facts = _rows(sql, [str(node)])[0]
+    return Standing(state, *map(bool, facts))
 
 
 def generation(table: str, column: str, row: UUID) -> int:

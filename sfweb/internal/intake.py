@@ -37,19 +37,18 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     told = claims.take_events(node, report.events)
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
-    node.refresh_from_db()
-    busy = bool(statements.open_steps(node.pk))  # most nodes have nothing to do most of the time
+    node.state, busy, carries, look = statements.standing(node.pk)  # most nodes have nothing to do most of the time
     sent = _sent(node) if busy else set()
     held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = sorted(set(report.held) - sent)
     _extend(node, sent.intersection(report.held))
     _take_progress(node, {token: report.progress[token] for token in sent & report.progress.keys()})
-    renewals = _renew(node) if accepted and node.state in node_life.HERE else []
+    renewals = _renew(node) if accepted and carries and node.state in node_life.HERE else []
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
         busy |= node_objects.close_gaps(node.pk) > 0
     steps = dispatch.hand_out(node, held) if accepted and busy else []
-    look = accepted and node_life.wants_inventory(node)
+    look &= accepted
     return ReportAnswer(
         acknowledged=tuple(acknowledged),
         closed=tuple(closed),
