@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db.models import F
+
 from sftasks import attachment
 from sftasks.operation import PlannedStep
 from sftasks.plans import instances
@@ -45,6 +47,11 @@ def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None 
         insert([blob])
         artifact_refs.attach_version(artifact, blob, snapshot_set=made, device=disk.device)
     return made
+
+
+def lay_on(disk: Disk, blob: UUID | str) -> None:
+    """The disk's row says from now on that it is what the blob is, and no longer what it was."""
+    Disk.objects.filter(pk=disk.pk).update(blob=blob, base=f"sf://blob/{blob}", revision=F("revision") + 1)
 
 
 def targets(snapshot: SnapshotSet) -> list[tuple[str, UUID]]:

@@ -92,9 +92,10 @@ def release(name: str, value: int) -> None:
     _rest(PoolAllocation.objects.filter(pool_name=name, value=value))
 
 
-def release_all(owner_type: str, owner_uuid: uuid.UUID) -> None:
-    """Give back everything that the owner has; harmless when repeated (GA-2)."""
-    _rest(PoolAllocation.objects.filter(owner_type=owner_type, owner_uuid=owner_uuid))
+def release_all(owner_type: str, owner_uuid: uuid.UUID, pool: str | None = None) -> None:
+    """Give back everything that the owner has, or all of one pool; harmless when repeated (GA-2)."""
+    rows = PoolAllocation.objects.filter(owner_type=owner_type, owner_uuid=owner_uuid)
+    _rest(rows if pool is None else rows.filter(pool_name=pool))
 
 
 def reap() -> int:
