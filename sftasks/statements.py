@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection
 
 from sfweb.domain.transactions import is_duplicate
 from sfweb.models import Node, NodeCredential, Operation, Step
-from sfweb.models.state import OPEN_STEP, OperationState
+from sfweb.models.state import OPEN_STEP, OperationState, State
 
 FOR_UPDATE = " FOR UPDATE"
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STEP)
@@ -53,13 +53,15 @@ class Need(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Of a node that has reported: its state, whether a step is open there, whether it holds the lease of a network, and
-    whether it is to look at itself: somebody asked, or an object was missed once and a second look decides.
+    """Of a node that has reported: its state, whether a step is open there, whether it holds the lease of a network, whether
+    another node could take that over, and whether it is to look at itself: somebody asked, or an object was missed once
+    and a second look decides.
     """
 
     state: str
     is_busy: bool
     carries: bool
+    has_rivals: bool
     is_asked: bool
 
 
@@ -196,7 +198,9 @@ def standing(node: UUID) -> Standing:
     sql = (
         "SELECT state,"
         f" EXISTS (SELECT 1 FROM steps WHERE node_id = nodes.uuid AND state IN ({_OPEN})),"
-        " EXISTS (SELECT 1 FROM carrier_leases WHERE node_id = nodes.uuid), inventory_wanted"
+        " EXISTS (SELECT 1 FROM carrier_leases WHERE node_id = nodes.uuid),"
+        " EXISTS (SELECT 1 FROM nodes other WHERE other.uuid <> nodes.uuid AND other.carrier_eligible"
+        f" AND other.state = '{State.CREATED}'), inventory_wanted"
         " OR EXISTS (SELECT 1 FROM node_objects WHERE node_id = nodes.uuid AND absences > 0)"
         " FROM nodes WHERE uuid = %s"
     )
