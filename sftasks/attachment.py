@@ -84,6 +84,34 @@ def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
         transition(artifact, State.CREATED, error_message=None)
 
 
+def fetch_again(blob: Blob) -> bool:
+    """An image that a node could not fetch, for a cause of its own, is a version that is still to come again.
+
+    False when no instance is made of it. Its row must be locked.
+    """
+    users = Instance.objects.filter(Q(disks__blob=blob) | Q(nvram_blob=blob)).exclude(state=State.DELETED)
+    user = users.select_related("namespace").first()
+    if user is None:
+        return False
+    transition(blob, State.INITIAL, error_message=None)
+    artifact = artifact_refs.image_artifact(user.namespace, blob.source_url)
+    if artifact_refs.newest_version(artifact, *artifact_refs.USABLE) is None:
+        artifact_refs.attach_version(artifact, blob)
+    return True
+
+
+def fetch_after(blob: Blob, node: UUID) -> list[Operation] | None:
+    """The node that waited for another's fetch, which failed, fetches by itself or waits for one that does; None: in vain.
+
+    The blob's row must be locked.
+    """
+    if blob.state == State.DELETED or (blob.state == State.ERROR and not fetch_again(blob)):
+        return None
+    _wish_blob(blob, node, present=True)
+    first = blobs.first_fetch(blob, node, leads=True)
+    return [first] if first else []
+
+
 def blob_made(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
     """The node has made the bytes of a new blob by itself: it holds them as if it had been told to."""
     _wish_blob(blob, node, present=True)
