@@ -37,6 +37,7 @@ from sfweb.models import (
     Network,
     NodeObject,
     Operation,
+    OperationDependency,
     SnapshotSet,
     Step,
     Wanted,
@@ -288,10 +289,12 @@ def dissolve(network: Network, caller: Caller) -> list[Operation]:
     gone = list(routers_first)
     everywhere = [*wishes.holders("network", network.pk), *wishes.lingering("network", network.pk)]
     for bridge in mesh.retire(network, everywhere, caller):
-        if not bridge.joined:
-            engine.depend(
-                bridge, [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]
-            )
+        before = [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]
+        # While both were to come the router waited for the bridge, which may gather still: now it goes first.
+        OperationDependency.objects.filter(operation__in=before, needs=bridge).delete()
+        engine.depend(bridge, before)
+        for router in before:
+            engine.after_commit(engine.advance, router.pk)
         gone.append(bridge)
     for waiting in Operation.objects.filter(
         object_key=f"network:{network.pk}", kind="network_delete", state=OperationState.WAITING
