@@ -140,7 +140,7 @@ def _lost_images(instance: Instance) -> QuerySet[Blob]:
 def _fetch_again(instance: Instance) -> None:
     """Images that the node could not fetch, for a cause of its own, are fetched by the next one."""
     for blob in _broken_images(instance).select_for_update().order_by("pk"):
-        transition(blob, State.INITIAL, error_message=None)
+        attachment.fetch_again(blob)
 
 
 def _take_another(

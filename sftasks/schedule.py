@@ -141,7 +141,9 @@ def _finish(name: str, began: float, **columns: Any) -> None:
 
 
 class Understudy(threading.Thread):
-    """In beat's process: runs the sweep itself when its message is overdue, so that Redis may be gone for long (EN-17)."""
+    """In beat's process: does what operations need when its message is overdue, so that Redis may be gone for long (EN-17)."""
+
+    DUTIES = ("sweep_operations", "put_off")
 
     def __init__(self) -> None:
         super().__init__(name="understudy", daemon=True)
@@ -152,13 +154,11 @@ class Understudy(threading.Thread):
             try:
                 self.look()
             except Exception:
-                log.exception("the sweep failed in beat's process")
+                log.exception("what was overdue failed in beat's process")
             finally:
                 close_old_connections()
 
     def look(self) -> bool:
-        """True when the sweep was overdue and was run here."""
-        late = FromNow(-OVERDUE_SECONDS * settings.TIME_SCALE)
-        if not Duty.objects.filter(name="sweep_operations", next_run_at__lt=late).exists():
-            return False
-        return run("sweep_operations") is not None
+        """True when one of them was overdue and was run here."""
+        late = Duty.objects.filter(next_run_at__lt=FromNow(-OVERDUE_SECONDS * settings.TIME_SCALE))
+        return any([run(name) is not None for name in self.DUTIES if late.filter(name=name).exists()])
