@@ -111,6 +111,10 @@ def test_a_node_that_carries_networks_or_expects_a_guest_is_refused_all_the_same
     with pytest.raises(Conflict, match="carries 1 networks") as caught:
         full.ask(node_delete.request, full.caller, carrier.row, True)
     assert [row["name"] for row in caught.value.details["on_it"]["networks"]] == ["net"]
+    Node.objects.filter(pk=carrier.pk).update(state="missing")
+    with pytest.raises(Conflict, match="carries 1 networks"):
+        full.ask(node_delete.request, full.caller, carrier.row, True)
+    Node.objects.filter(pk=carrier.pk).update(state="created")
     CarrierLease.objects.update(node=None)
     moving = Instance.objects.get(name="one")
     full.ask(instance_migrate.request, full.caller, moving, carrier.name, None)
