@@ -38,7 +38,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
     node.refresh_from_db()
-    busy = bool(statements.open_steps(node.pk))  # most nodes have nothing to do most of the time
+    busy = bool(statements.queues(node.pk))  # most nodes have nothing to do most of the time
     sent = _sent(node) if busy else set()
     held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = sorted(set(report.held) - sent)
