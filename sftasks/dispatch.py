@@ -244,13 +244,19 @@ def _is_current(operation: Operation, step: Step) -> bool:
 
 
 def _may_go(step: Step, door: statements.Door) -> bool:
-    """Whether the step may be sent as soon as its stage begins, without a choice among those that wait (EN-10).
+    """Whether the step may be sent as soon as its stage begins.
 
-    While the node has not even one step for each thread nobody waits. Then only a lane with nothing in flight may: an
-    operation of many stages would else keep its place in the queue for itself.
+    While the node has not even one step for each thread nobody waits. Then it goes only if its lane has the fewest in flight,
+    or it would be chosen now: an operation of many stages would else keep its place in the queue for itself (EN-10).
     """
     sent, threads = door.sent[step.bulk], THREADS[step.bulk]
-    return sent < threads or (sent < 2 * threads and not statements.has_sent(step.node_id, step.bulk, step.lane))
+    if sent < threads or sent >= 2 * threads:
+        return sent < threads
+    queue = statements.queues(step.node_id)[step.bulk]
+    mine = queue.sent.get(step.lane, 0)
+    if all(queue.sent.get(lane, 0) > mine for lane in queue.planned if lane != step.lane):
+        return mine < threads
+    return step.pk in next_due(step.node_id, step.bulk, queue)
 
 
 def _is_due(step: Step) -> bool:

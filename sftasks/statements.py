@@ -210,12 +210,6 @@ def queues(node: UUID) -> dict[bool, Queue]:
     return found
 
 
-def has_sent(node: UUID, bulk: bool, lane: UUID) -> bool:
-    """True when the lane has a step in flight there."""
-    sql = "SELECT EXISTS (SELECT 1 FROM steps WHERE node_id = %s AND state = 'sent' AND bulk = %s AND lane = %s)"
-    return bool(_rows(sql, [str(node), bulk, str(lane)])[0][0])
-
-
 def due_steps(node: UUID, bulk: bool, lanes: Collection[UUID], most: int) -> list[tuple[UUID, UUID]]:
     """(step, lane) of the node's planned steps whose turn it is by state, stage and time; by priority, then age.
 

@@ -138,10 +138,16 @@ def test_en_10_what_is_not_due_keeps_nobody_back(line, quiet):
     assert line.next() == [running.pk, due.pk]
 
 
-@pytest.mark.parametrize(("loud", "own", "sent"), [(7, 0, 1), (8, 0, 0), (0, 8, 1), (0, 16, 0)])
-def test_en_10_the_next_stage_jumps_no_turn(line, quiet, loud, own, sent):
-    """An operation of many stages would else keep its place in the queue for itself."""
-    long = line.plan(line.loud, stages=2)
+@pytest.mark.parametrize(
+    ("loud", "own", "waiting", "sent"),
+    [(7, 8, 0, 1), (8, 0, 0, 0), (0, 16, 0, 0), (7, 0, 1, 1), (7, 8, 1, 0), (7, 7, 1, 1), (0, 15, 1, 1)],
+)
+def test_en_10_the_next_stage_goes_at_once_only_when_it_is_its_turn(line, quiet, loud, own, waiting, sent):
+    """An operation of many stages would else keep its place in the queue for itself. `waiting`: steps of a third namespace."""
+    third = make_namespace("third").namespace_uuid
+    for _ in range(waiting):
+        line.plan(third)
+    long = line.plan(line.loud, age=60, stages=2)
     line.fly(line.loud, loud)
     line.fly(quiet, own)
     Step.objects.filter(pk=long.pk).update(state="done")
