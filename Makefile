@@ -56,6 +56,8 @@ prove: export PROVE := 1
 prove: install lint
 	@$(PYTHON) -m lab.suites fast real e2e
 	$(PYTHON) -m bench.steps
+	$(PYTHON) -m bench.fairness
+	$(PYTHON) -m bench.throughput
 	$(PYTHON) -m bench.create
 	$(PYTHON) -m bench.batch
 	$(PYTHON) -m bench.placement

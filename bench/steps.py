@@ -101,7 +101,7 @@ def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
     from sfweb.models.state import OPEN_OPERATION
 
     instances = Instance.objects.order_by("created_at")[:in_flight]
-    chains = [_chain(str(instance.pk), steps // in_flight) for instance in instances]
+    chains = [_chain(str(instance.pk), steps // in_flight, number) for number, instance in enumerate(instances)]
     for chain in chains:
         engine.advance(chain[0])
     keys = [key for chain in chains for key in chain]
@@ -115,14 +115,18 @@ def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
     return len(latencies) / (end - begin).total_seconds(), latencies
 
 
-def _chain(instance: str, steps: int) -> list[uuid.UUID]:
-    """Operations of ten steps, each waiting for the one before it: no real one has hundreds."""
-    from bench.step_kind import NAME
-    from sfweb.models import Operation, OperationDependency
+def _chain(instance: str, steps: int, number: int) -> list[uuid.UUID]:
+    """Operations of ten steps, each waiting for the one before it: no real one has hundreds.
 
+    Every second chain is the cluster's, the others are of a namespace: one alone has no more in flight than threads (EN-10).
+    """
+    from bench.step_kind import NAME
+    from sfweb.models import Namespace, Operation, OperationDependency
+
+    namespace = Namespace.objects.get(name="system") if number % 2 else None
     params = {"instance": instance, "steps": STEPS_OF_AN_OPERATION}
     rows = [
-        Operation(kind=NAME, object_key=f"bench:{uuid.uuid4()}", params=params, observational=True)
+        Operation(kind=NAME, object_key=f"bench:{uuid.uuid4()}", params=params, observational=True, namespace=namespace)
         for _ in range(max(1, steps // STEPS_OF_AN_OPERATION))
     ]
     Operation.objects.bulk_create(rows)

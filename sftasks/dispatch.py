@@ -4,14 +4,17 @@ Part of the engine. A step leaves here in two ways: as a Celery message (the doo
 report. Both carry the same signed message, and a copy repeats token and request byte for byte (EN-3).
 """
 
+import heapq
 import logging
+import random
 import uuid
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Count, F
+from django.db.models import F
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
@@ -22,6 +25,7 @@ from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
 from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
+from sfweb.models.operation import OF_THE_CLUSTER
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
 
 THREADS = {False: 8, True: 2}
@@ -29,6 +33,7 @@ THREADS = {False: 8, True: 2}
 LOST_AFTER_SECONDS = 10.0
 HELD_SECONDS = 90.0
 CONSIDERED = 64
+"""Lanes that one choice looks at: those with the fewest in flight, by chance where more are alike."""
 PUT_OFF_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,9 @@ def plan(operation: Operation, stages: Mapping[int, Sequence[PlannedStep]], purp
             object_uuid=step.object_uuid,
             arguments=dict(step.arguments),
             bulk=actions()[step.action].bulk,
+            lane=operation.namespace_id or OF_THE_CLUSTER,
+            priority=operation.priority,
+            asked_at=operation.created_at,
         )
         for stage, steps in stages.items()
         for step in steps
@@ -67,7 +75,7 @@ def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = 
     messages = []
     for step in due:
         door = doors[step.node_id]
-        message = send(step, door) if door.sent[step.bulk] < 2 * THREADS[step.bulk] else None
+        message = send(step, door) if _may_go(step, door) else None
         if message:
             door.sent[step.bulk] += 1
             messages.append((message, step.bulk))
@@ -139,11 +147,6 @@ def is_silent(node: Node) -> bool:
     return not Node.objects.filter(pk=node.pk, last_seen__gt=silence).exists()
 
 
-def room(node: uuid.UUID, bulk: bool) -> int:
-    """How many more steps may be in flight to the node's queue (EN-10)."""
-    return max(0, 2 * THREADS[bulk] - Step.objects.filter(node_id=node, state=StepState.SENT, bulk=bulk).count())
-
-
 def ceiling(action: str) -> float:
     """Seconds after which the node is asked to give the action up (EN-4)."""
     return actions()[action].max_seconds
@@ -172,32 +175,39 @@ def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
 
 def fill(node: uuid.UUID) -> tuple[list[StepMessage], bool]:
     """Send planned steps as far as the node's queues have room. Also tells whether any step is open there."""
-    open_steps = statements.open_steps(node)
-    messages = []
-    for bulk, threads in THREADS.items():
-        free = 2 * threads - open_steps.get((bulk, StepState.SENT), 0)
-        if free > 0 and (bulk, StepState.PLANNED) in open_steps:
-            messages += [message for pk in next_due(node, bulk, free) if (message := try_to_send(pk)) is not None]
-    return messages, bool(open_steps)
+    queues = statements.queues(node)
+    chosen = [pk for bulk, queue in queues.items() for pk in next_due(node, bulk, queue)]
+    return [message for pk in chosen if (message := try_to_send(pk)) is not None], bool(queues)
 
 
-def next_due(node: uuid.UUID, bulk: bool, most: int) -> list[uuid.UUID]:
-    """The planned steps to send next: the oldest of the namespace with the fewest in flight, again and again (EN-10)."""
-    if not most:
+def next_due(node: uuid.UUID, bulk: bool, queue: statements.Queue) -> list[uuid.UUID]:
+    """The planned steps to send next, as many as the queue has room for.
+
+    First the oldest of the lane with the fewest in flight, again and again; of lanes with as few, the oldest. One lane gets
+    as many as there are threads: what waits behind those in the node's own line is out of every choice's reach (EN-10).
+    """
+    flying = Counter(queue.sent)
+    lanes = [lane for lane in queue.planned if has_room(flying, bulk, lane)]
+    if not lanes:
         return []
-    rows = statements.due_steps(node, bulk, CONSIDERED)
-    if len(rows) <= most:
-        return [pk for pk, _ in rows]
-    sent = Step.objects.filter(node_id=node, bulk=bulk, state=StepState.SENT)
-    counts = sent.values_list("operation__namespace_id").annotate(Count("pk"))
-    flying = {str(namespace) if namespace else None: count for namespace, count in counts}
+    lanes = heapq.nsmallest(CONSIDERED, lanes, key=lambda lane: (flying[lane], random.random()))
+    rows = statements.due_steps(node, bulk, lanes, THREADS[bulk])
     chosen: list[uuid.UUID] = []
-    while rows and len(chosen) < most:
-        pick = min(rows, key=lambda row: flying.get(row[1], 0))
+    while rows:
+        pick = min(rows, key=lambda row: flying[row[1]])
+        if not has_room(flying, bulk, pick[1]):
+            break
         rows.remove(pick)
-        flying[pick[1]] = flying.get(pick[1], 0) + 1
+        flying[pick[1]] += 1
         chosen.append(pick[0])
     return chosen
+
+
+def has_room(sent: Mapping[uuid.UUID, int], bulk: bool, lane: uuid.UUID | None = None) -> bool:
+    """Whether one more step may be in flight to the node's queue: of anybody, or of this lane (EN-10)."""
+    if sum(sent.values()) >= 2 * THREADS[bulk]:
+        return False
+    return lane is None or sent.get(lane, 0) < THREADS[bulk]
 
 
 @durable
@@ -231,6 +241,22 @@ def _is_current(operation: Operation, step: Step) -> bool:
     if step.purpose == "undo":
         return operation.state == OperationState.UNWINDING
     return operation.state == OperationState.RUNNING and step.stage == operation.stage
+
+
+def _may_go(step: Step, door: statements.Door) -> bool:
+    """Whether the step may be sent as soon as its stage begins.
+
+    While the node has not even one step for each thread nobody waits. Then it goes only if its lane has the fewest in flight,
+    or it would be chosen now: an operation of many stages would else keep its place in the queue for itself (EN-10).
+    """
+    sent, threads = door.sent[step.bulk], THREADS[step.bulk]
+    if sent < threads or sent >= 2 * threads:
+        return sent < threads
+    queue = statements.queues(step.node_id)[step.bulk]
+    mine = queue.sent.get(step.lane, 0)
+    if all(queue.sent.get(lane, 0) > mine for lane in queue.planned if lane != step.lane):
+        return mine < threads
+    return step.pk in next_due(step.node_id, step.bulk, queue)
 
 
 def _is_due(step: Step) -> bool:

@@ -22,7 +22,7 @@ A step is {uuid, action, node, object, state, attempt, sent, deadline, node_last
 import datetime
 from typing import Any
 
-from sftasks import dispatch
+from sftasks import dispatch, statements
 from sftasks.operation import kinds
 from sfweb.models import Node, Operation, OperationDependency, Step
 from sfweb.models.fields import UtcNow
@@ -126,8 +126,11 @@ def _why_planned(step: Step, silent: bool) -> tuple[str, dict[str, Any]]:
     if step.not_before is not None and step.reason:
         sentence = f"next attempt at {step.not_before:%H:%M:%S} UTC because of {step.reason}"
         return sentence, {"waits_for": "retry", "at": _moment(step.not_before), "because": step.reason}
-    if not dispatch.room(step.node_id, step.bulk):
+    sent = statements.queues(step.node_id)[step.bulk].sent
+    if not dispatch.has_room(sent, step.bulk):
         return "the node's queue is full", {"waits_for": "room"}
+    if not dispatch.has_room(sent, step.bulk, step.lane):
+        return "its namespace has as many steps at the node as one may have", {"waits_for": "room"}
     return step.reason or "it is next", {"waits_for": "nothing"}
 
 

@@ -73,6 +73,13 @@ class Door(NamedTuple):
     sent: dict[bool, int]
 
 
+class Queue(NamedTuple):
+    """A node's open steps of one kind of worker. `sent`: how many are in flight, by lane; `planned`: lanes that have more."""
+
+    sent: dict[UUID, int]
+    planned: list[UUID]
+
+
 def lock_operation_of(token: str, node: UUID) -> Operation | None:
     """The operation of the node's step with this token, locked."""
     sql = "SELECT * FROM operations WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
@@ -214,23 +221,39 @@ def generation(table: str, column: str, row: UUID) -> int:
     return int(found[0][0]) if found else 0
 
 
-def open_steps(node: UUID) -> dict[tuple[bool, str], int]:
-    """How many steps are open on the node, by `bulk` and state."""
-    sql = f"SELECT bulk, state, COUNT(*) FROM steps WHERE node_id = %s AND state IN ({_OPEN}) GROUP BY bulk, state"
-    return {(bool(bulk), state): count for bulk, state, count in _rows(sql, [str(node)])}
-
-
-def due_steps(node: UUID, bulk: bool, most: int) -> list[tuple[UUID, str | None]]:
-    """(step, namespace) of the node's planned steps whose turn it is by state, stage and time; by priority, then age."""
+def queues(node: UUID) -> dict[bool, Queue]:
+    """The node's open steps, by `bulk`; nothing where none is open. Of planned ones, entries of the index are read, no rows."""
     sql = (
-        "SELECT steps.uuid, operations.namespace_id FROM steps JOIN operations ON operations.uuid = steps.operation_id"
-        " WHERE steps.node_id = %s AND steps.bulk = %s AND steps.state = 'planned'"
+        "SELECT bulk, lane, COUNT(*) FROM steps WHERE node_id = %s AND state = 'sent' GROUP BY bulk, lane"
+        " UNION ALL SELECT DISTINCT bulk, lane, 0 FROM steps WHERE node_id = %s AND state = 'planned'"
+    )
+    found: dict[bool, Queue] = {}
+    for bulk, lane, count in _rows(sql, [str(node), str(node)]):
+        queue = found.setdefault(bool(bulk), Queue({}, []))
+        if count:
+            queue.sent[UUID(str(lane))] = count
+        else:
+            queue.planned.append(UUID(str(lane)))
+    return found
+
+
+def due_steps(node: UUID, bulk: bool, lanes: Collection[UUID], most: int) -> list[tuple[UUID, UUID]]:
+    """(step, lane) of the node's planned steps whose turn it is by state, stage and time; by priority, then age.
+
+    At most `most` of each of the `lanes`. Each lane is read in its order from the index until it has given so many.
+    """
+    one = (
+        "(SELECT STRAIGHT_JOIN steps.uuid, steps.lane, steps.priority, steps.asked_at"
+        " FROM steps JOIN operations ON operations.uuid = steps.operation_id"
+        " WHERE steps.node_id = %s AND steps.bulk = %s AND steps.state = 'planned' AND steps.lane = %s"
         " AND (operations.state = 'running' AND steps.purpose = 'do' AND steps.stage = operations.stage"
         " OR operations.state = 'unwinding' AND steps.purpose = 'undo')"
         " AND (steps.not_before IS NULL OR steps.not_before <= UTC_TIMESTAMP(6))"
-        " ORDER BY operations.priority, operations.created_at LIMIT %s"
+        " ORDER BY steps.priority, steps.asked_at LIMIT %s)"
     )
-    return [(UUID(str(step)), namespace) for step, namespace in _rows(sql, [str(node), bulk, most])]
+    sql = " UNION ALL ".join([one] * len(lanes)) + " ORDER BY priority, asked_at"
+    values = [value for lane in lanes for value in (str(node), bulk, str(lane), most)]
+    return [(UUID(str(step)), UUID(str(lane))) for step, lane, *_ in _rows(sql, values)]
 
 
 def _rows(sql: str, values: list[Any]) -> list[tuple[Any, ...]]:

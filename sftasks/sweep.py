@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from sftasks import celery, dispatch, engine
+from sftasks import celery, dispatch, engine, statements
 from sftasks.operation import kinds
 from sfweb.domain import node_life
 from sfweb.domain.transactions import durable
@@ -39,8 +39,8 @@ def sweep() -> dict[str, int]:
 def ring_node(node: UUID) -> int:
     """Send and ring what is due on one node, as far as its queues have room."""
     messages = []
-    for bulk in (False, True):
-        for pk in dispatch.next_due(node, bulk, dispatch.room(node, bulk)):
+    for bulk, queue in statements.queues(node).items():
+        for pk in dispatch.next_due(node, bulk, queue):
             message = dispatch.try_to_send(pk)
             if message:
                 messages.append((message, bulk))

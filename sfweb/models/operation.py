@@ -9,6 +9,9 @@ from sfweb.models.namespace import Namespace
 from sfweb.models.node import Node
 from sfweb.models.state import OperationState, StepState
 
+OF_THE_CLUSTER = uuid.UUID(int=0)
+"""The lane of steps whose operation belongs to no namespace."""
+
 
 class Operation(models.Model):
     """A wish with a life of its own (EN-5 to EN-7).
@@ -103,6 +106,8 @@ class Step(models.Model):
     """One action on one node. `token` proves the hand-out of this attempt; `request` is what was sent, byte for byte.
 
     purpose  do, or undo for a step that takes a wish back; counted_unknown, stale_count: EN-9, EN-2
+    lane     the operation's namespace, or OF_THE_CLUSTER; with its `priority` and its `asked_at` a copy that never changes,
+             so that one index finds what is next of each lane (EN-10)
     """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -115,6 +120,9 @@ class Step(models.Model):
     object_uuid = models.UUIDField()
     arguments = models.JSONField(default=dict)
     bulk = models.BooleanField(default=False)
+    lane = models.UUIDField(default=OF_THE_CLUSTER, db_default=str(OF_THE_CLUSTER))
+    priority = models.SmallIntegerField(default=20, db_default=20)
+    asked_at = CreatedField()
     state = models.CharField(max_length=10, default=StepState.PLANNED)
     request = models.JSONField(null=True)
     token = NameField(max_length=36, null=True, unique=True)
@@ -135,6 +143,6 @@ class Step(models.Model):
         db_table = "steps"
         indexes = [
             models.Index(fields=["operation", "stage"]),
-            models.Index(fields=["node", "state", "bulk"]),
+            models.Index(fields=["node", "state", "bulk", "lane", "priority", "asked_at"]),
             models.Index(fields=["object_type", "object_uuid"]),
         ]
