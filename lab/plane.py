@@ -5,6 +5,7 @@ Each process has a name, a log file and a process group of its own, and can be k
 """
 
 import atexit
+import datetime
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from typing import Any
 import requests
 
 from lab.child import CODE, Process
+from lab.clock import Clock
 from lab.control import FLOWER_RULES
 from lab.servers import MariaDb, Redis
 
@@ -65,6 +67,7 @@ class Size:
     room   (cpus, memory MiB, disk GiB) of each node
     slow   seconds that each slow verb of a machine takes
     unreliable  a proxy stands before Redis that can lose and double what goes to nodes
+    begins     what the database's clock shows at first, for the test to move on; else it is the machine's
     """
 
     nodes: int = 2
@@ -75,6 +78,7 @@ class Size:
     time_scale: float = 0.1
     roles: tuple[str, ...] = ROLES
     unreliable: bool = False
+    begins: datetime.datetime | None = None
     more: dict[str, str] = field(default_factory=dict)
 
 
@@ -85,7 +89,11 @@ class Plane:
         self.size = size or Size()
         memory = Path("/dev/shm")
         self.directory = Path(tempfile.mkdtemp(prefix="sfp", dir=memory if memory.is_dir() else None))
-        self.mariadb = MariaDb(self.directory / "db", port=free_port())
+        self.clock = Clock(self.directory / "clock")
+        if self.size.begins is not None:
+            self.clock.show(self.size.begins)
+        moved = {} if self.size.begins is None else self.clock.environment
+        self.mariadb = MariaDb(self.directory / "db", port=free_port(), more=moved)
         flower = f"flower on >{FLOWER_PASSWORD} {FLOWER_RULES}"
         self.redis = Redis(self.directory / "redis", port=free_port(), password=BROKER_PASSWORD, users=(flower,))
         self.broker_port = free_port() if self.size.unreliable else self.redis.port

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -64,6 +65,7 @@ class MariaDb:
     """One mariadbd with `deploy/mariadb.cnf`. `address` and `port` are optional; the socket is always there.
 
     sockets  where its socket lies, when not in `directory`: the kernel takes no path above 107 bytes
+    more     what its environment has besides
     """
 
     directory: Path
@@ -71,6 +73,7 @@ class MariaDb:
     port: int = 0
     fast: bool = False
     sockets: Path | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def data(self) -> Path:
@@ -93,7 +96,12 @@ class MariaDb:
         log = self.directory / "mariadb.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **self.more},
+                start_new_session=True,
             )
         keep(process)
         deadline = time.monotonic() + START_SECONDS

@@ -6,7 +6,7 @@ import io
 import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from lab.plane import Client, Plane
 
 ONCE_A_LIFE = ("create_disk", "write_config_drive", "remove_instance_files")
 """Verbs that may change something once for each instance, however often its power was switched."""
+NEVER_AFTER = ("create_disk", "start_domain")
+"""Verbs that may not follow the removal of the instance's files."""
+Effect = tuple[str, str, str]
+"""Node, verb, thing."""
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -117,24 +121,32 @@ def disagreements(plane: Plane, client: Client, alive: set[str], gone: set[str])
     return found + [f"address {row[1]} of network {row[0]} is used {row[2]} times" for row in twice]
 
 
-def happened_twice(directory: Path) -> list[str]:
-    """Effects on the machines that a life allows once, and effects after its end."""
-    found = []
-    seen: Counter[tuple[str, str]] = Counter()
-    removed: set[str] = set()
+def effects_in(directory: Path) -> Iterator[Effect]:
+    """What the simulated nodes wrote down, node after node."""
     for file in sorted(directory.iterdir()):
         for line in file.read_text().splitlines():
             node, verb, thing = line.split(" ", 2)
-            instance = thing.partition("/")[0]
-            if verb in ("create_disk", "start_domain") and instance in removed:
-                found.append(f"{node}: {verb} {thing} after its files were removed")
-            if verb not in ONCE_A_LIFE:
-                continue
-            seen[verb, thing] += 1
-            if seen[verb, thing] > 1:
-                found.append(f"{node}: {verb} {thing} for the {seen[verb, thing]}. time")
-            if verb == "remove_instance_files":
-                removed.add(instance)
+            yield node, verb, thing
+
+
+def happened_twice(
+    effects: Iterable[Effect], once: Collection[str] = ONCE_A_LIFE, never_after: Collection[str] = NEVER_AFTER
+) -> list[str]:
+    """Effects on the machines that a life allows `once`, and those that may not come after its end."""
+    found = []
+    seen: Counter[tuple[str, str]] = Counter()
+    removed: set[str] = set()
+    for node, verb, thing in effects:
+        instance = thing.partition("/")[0]
+        if verb in never_after and instance in removed:
+            found.append(f"{node}: {verb} {thing} after its files were removed")
+        if verb not in once:
+            continue
+        seen[verb, thing] += 1
+        if seen[verb, thing] > 1:
+            found.append(f"{node}: {verb} {thing} for the {seen[verb, thing]}. time")
+        if verb == "remove_instance_files":
+            removed.add(instance)
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from nodeagent.wire import Outcome
 from sftasks import engine, mesh, outside, wishes
@@ -30,12 +30,15 @@ from sfweb.models import (
     AgentOperation,
     Artifact,
     ArtifactKind,
+    ArtifactVersion,
     Blob,
     Instance,
     Interface,
     Network,
     NodeObject,
     Operation,
+    OperationDependency,
+    SnapshotSet,
     Step,
     Wanted,
 )
@@ -80,6 +83,34 @@ def blob_arrived(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
     blob_copies.remember(blob, node, facts)
     for artifact in Artifact.objects.filter(versions__blob=blob, state__in=(State.INITIAL, State.ERROR)):
         transition(artifact, State.CREATED, error_message=None)
+
+
+def fetch_again(blob: Blob) -> bool:
+    """An image that a node could not fetch, for a cause of its own, is a version that is still to come again.
+
+    False when no instance is made of it. Its row must be locked.
+    """
+    users = Instance.objects.filter(Q(disks__blob=blob) | Q(nvram_blob=blob)).exclude(state=State.DELETED)
+    user = users.select_related("namespace").first()
+    if user is None:
+        return False
+    transition(blob, State.INITIAL, error_message=None)
+    artifact = artifact_refs.image_artifact(user.namespace, blob.source_url)
+    if artifact_refs.newest_version(artifact, *artifact_refs.USABLE) is None:
+        artifact_refs.attach_version(artifact, blob)
+    return True
+
+
+def fetch_after(blob: Blob, node: UUID) -> list[Operation] | None:
+    """The node that waited for another's fetch, which failed, fetches by itself or waits for one that does; None: in vain.
+
+    The blob's row must be locked.
+    """
+    if blob.state == State.DELETED or (blob.state == State.ERROR and not fetch_again(blob)):
+        return None
+    _wish_blob(blob, node, present=True)
+    first = blobs.first_fetch(blob, node, leads=True)
+    return [first] if first else []
 
 
 def blob_made(blob: Blob, node: UUID, facts: Mapping[str, Any]) -> None:
@@ -164,11 +195,29 @@ def withdraw_version(artifact: Artifact, blob: Blob, caller: Caller = CLUSTER) -
 
 
 def trim_versions(artifact: Artifact, caller: Caller = CLUSTER) -> None:
-    """Drop the oldest versions beyond `max_versions`; the artifact's row must be locked."""
-    versions = artifact.versions.select_related("blob").order_by("-index")
-    for version in versions[artifact.max_versions :]:
-        version.delete()
-        discard_blob(version.blob, caller)
+    """Of those that no schedule made, drop the oldest beyond `max_versions`; the artifact's row must be locked."""
+    _drop_oldest(artifact.versions.filter(snapshot_set__schedule_uuid=None), artifact.max_versions, caller)
+
+
+def trim_scheduled(artifact: Artifact, schedule: UUID, keep: int) -> None:
+    """Of the whole ones that this schedule made, drop the oldest beyond `keep`; the artifact's row must be locked."""
+    own = artifact.versions.filter(snapshot_set__schedule_uuid=schedule, blob__state=State.CREATED)
+    _drop_oldest(own, keep, CLUSTER)
+
+
+def _drop_oldest(versions: QuerySet[ArtifactVersion], keep: int, caller: Caller) -> None:
+    for version in versions.select_related("blob").order_by("-index")[keep:]:
+        drop_version(version, caller)
+
+
+def drop_version(version: ArtifactVersion, caller: Caller = CLUSTER) -> None:
+    """The version goes, and a captured set of snapshots with its last. The artifact's row must be locked."""
+    version.delete()
+    discard_blob(version.blob, caller)
+    if version.snapshot_set_id is not None:
+        ended = SnapshotSet.objects.filter(state__in=(State.CREATED, State.ERROR), versions=None)
+        for snapshot in ended.select_for_update().filter(pk=version.snapshot_set_id):
+            transition(snapshot, State.DELETED, deleted_at=UtcNow())
 
 
 def _wish_blob(blob: Blob, node: UUID, *, present: bool) -> bool:
@@ -240,10 +289,12 @@ def dissolve(network: Network, caller: Caller) -> list[Operation]:
     gone = list(routers_first)
     everywhere = [*wishes.holders("network", network.pk), *wishes.lingering("network", network.pk)]
     for bridge in mesh.retire(network, everywhere, caller):
-        if not bridge.joined:
-            engine.depend(
-                bridge, [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]
-            )
+        before = [row for row in routers_first if row.object_key.endswith(bridge.object_key.partition("@")[2])]
+        # While both were to come the router waited for the bridge, which may gather still: now it goes first.
+        OperationDependency.objects.filter(operation__in=before, needs=bridge).delete()
+        engine.depend(bridge, before)
+        for router in before:
+            engine.after_commit(engine.advance, router.pk)
         gone.append(bridge)
     for waiting in Operation.objects.filter(
         object_key=f"network:{network.pk}", kind="network_delete", state=OperationState.WAITING

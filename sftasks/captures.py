@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from django.db.models import F
+
 from sftasks import attachment
 from sftasks.operation import PlannedStep
 from sftasks.plans import instances
-from sfweb.domain import archives, artifact_refs
+from sfweb.domain import archives, artifact_refs, schedules
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert
-from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, SnapshotSet
+from sfweb.models import Artifact, ArtifactKind, ArtifactVersion, Blob, Disk, Instance, Schedule, SnapshotSet
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
@@ -47,6 +49,11 @@ def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None 
     return made
 
 
+def lay_on(disk: Disk, blob: UUID | str) -> None:
+    """The disk's row says from now on that it is what the blob is, and no longer what it was."""
+    Disk.objects.filter(pk=disk.pk).update(blob=blob, base=f"sf://blob/{blob}", revision=F("revision") + 1)
+
+
 def targets(snapshot: SnapshotSet) -> list[tuple[str, UUID]]:
     """The artifacts and blobs of the set, as targets of the operation that captures it."""
     rows = list(snapshot.versions.order_by("device").values_list("artifact_id", "blob_id"))
@@ -66,8 +73,18 @@ def keep(snapshot: SnapshotSet, node: UUID, facts: Mapping[str, Any]) -> None:
             attachment.blob_not_made(blob, node)
             continue
         attachment.blob_made(blob, node, facts["blobs"][version.device])
-        attachment.trim_versions(artifact)
+        _trim(artifact, snapshot)
     transition(snapshot, State.CREATED, quiesced=bool(facts["quiesced"]))
+
+
+def _trim(artifact: Artifact, snapshot: SnapshotSet) -> None:
+    """What a schedule that is no more has made stays."""
+    if snapshot.schedule_uuid is None:
+        attachment.trim_versions(artifact)
+        return
+    schedule = Schedule.objects.filter(pk=snapshot.schedule_uuid).exclude(state=State.DELETED).first()
+    if schedule is not None:
+        attachment.trim_scheduled(artifact, schedule.pk, schedules.snapshots_kept(schedule))
 
 
 def give_up(snapshot: SnapshotSet, node: UUID, message: str) -> None:

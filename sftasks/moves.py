@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from sftasks import attachment, mesh, wishes
-from sfweb.domain import affinity, allocator, events, placement, ports, reservations
+from sfweb.domain import affinity, allocator, events, limits, placement, ports, reservations
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.placement_rules import NODES_SHOWN, Asked, Offer
@@ -20,13 +20,12 @@ from sfweb.errors import Conflict, NoCapacity
 from sfweb.models import (
     Blob,
     Instance,
-    Namespace,
     Network,
     Operation,
     PlacementReservation,
-    PoolAllocation,
     Step,
 )
+from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
 OF_ONE_NODE = frozenset(
@@ -141,14 +140,14 @@ def _lost_images(instance: Instance) -> QuerySet[Blob]:
 def _fetch_again(instance: Instance) -> None:
     """Images that the node could not fetch, for a cause of its own, are fetched by the next one."""
     for blob in _broken_images(instance).select_for_update().order_by("pk"):
-        transition(blob, State.INITIAL, error_message=None)
+        attachment.fetch_again(blob)
 
 
 def _take_another(
     known: Instance, refused: Sequence[Mapping[str, str]], operation: Operation
 ) -> list[Operation] | None:
     said = {UUID(each["node"]): f"{each['code']}: {each['message']}" for each in refused}
-    lock_namespace(known)
+    limits.lock(known.namespace_id)
     try:
         offer, asked = find_place(known, None, still_holding(known.pk), said)
     except (NoCapacity, Conflict) as error:
@@ -161,11 +160,6 @@ def _take_another(
     switch(row, offer.node, claim(row, offer, asked, replace(CLUSTER, request_id=operation.request_id)))
     settle(row)
     return bring(row, offer.node, blobs_of(row), CLUSTER, is_new=True)
-
-
-def lock_namespace(instance: Instance) -> None:
-    """Before anything else of the request is locked, as whoever places does."""
-    Namespace.objects.select_for_update().get(pk=instance.namespace_id)
 
 
 def claim(instance: Instance, offer: Offer, asked: Asked, caller: Caller) -> dict[str, int]:
@@ -192,6 +186,14 @@ def leave(instance: Instance, node: UUID, caller: Caller = CLUSTER) -> None:
     settle(instance)
 
 
+def arrived(instance: Instance) -> None:
+    """It is on its node as wished, its cards with it, and its room is in use. Its row is locked."""
+    transition(instance, State.CREATED, error_message=None, observed_power=instance.power, power_observed_at=UtcNow())
+    reservations.consume(instance)
+    for card in instance.interfaces.filter(state=State.INITIAL):
+        transition(card, State.CREATED)
+
+
 def settle_all_on(node: UUID) -> None:
     """The node was given up: what had room on it, though it is elsewhere or deleted, has it no more."""
     for instance in Instance.objects.select_for_update().filter(reservations__node=node).order_by("pk").distinct():
@@ -207,11 +209,7 @@ def settle(instance: Instance) -> None:
     rows = rows.exclude(node=instance.node)
     for node in rows.order_by("node_id").values_list("node_id", flat=True):
         reservations.leave(instance, node)
-        mine = PoolAllocation.objects.filter(
-            pool_name=ports.pool_of(node), owner_type="instance", owner_uuid=instance.pk
-        )
-        for value in mine.values_list("value", flat=True):
-            allocator.release(ports.pool_of(node), value)
+        allocator.release_all("instance", instance.pk, ports.pool_of(node))
 
 
 def _networks(instance: Instance) -> Sequence[Network]:

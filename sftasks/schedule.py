@@ -14,8 +14,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
-from django.db.models import Q
+from django.db.models import F, Q
 
+from sfweb import metrics
 from sfweb.models import Duty
 from sfweb.models.fields import FromNow, UtcNow
 
@@ -62,7 +63,7 @@ def task_name(reconciler: str) -> str:
 
 
 def install() -> None:
-    """Insert what is missing into beat's table and the duties."""
+    """Insert what is missing into beat's table and the duties. Beat would wait for a last run in the future to be past."""
     from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
     for name, seconds in RECONCILERS.items():
@@ -73,10 +74,15 @@ def install() -> None:
             defaults={"task": task_name(name), "interval": interval, "queue": "control", "expire_seconds": None},
         )
         Duty.objects.get_or_create(name=name, defaults={"next_run_at": UtcNow()})
+    PeriodicTask.objects.filter(last_run_at__gt=UtcNow()).update(last_run_at=None)
 
 
 def run(name: str) -> dict[str, int] | None:
-    """Run one reconciler if its slot is free; its counts, or None when somebody else has it or it is not due."""
+    """Run one reconciler if its slot is free; its counts, or None when somebody else has it or it is not due.
+
+    A pass that cannot read what there is to do raises, and nothing is taken for empty; how often that was so in a row is
+    counted in its row and as a metric (RO-13).
+    """
     period = RECONCILERS[name] * settings.TIME_SCALE
     if not _claim(name, period):
         return None
@@ -86,10 +92,12 @@ def run(name: str) -> dict[str, int] | None:
         with _renewed(name):
             counts = reconcile()
     except Exception as error:
+        metrics.WORK_LIST_FAILURES.labels(name).inc()
         with suppress(DatabaseError):  # the first error is the one to tell; the slot runs out by itself
-            _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000])
+            _finish(name, began, last_error=f"{type(error).__name__}: {error}"[:1000], failures=F("failures") + 1)
         raise
-    _finish(name, began, last_result=counts, last_error="")
+    metrics.WORK_LIST_FAILURES.labels(name).set(0)
+    _finish(name, began, last_result=counts, last_error="", failures=0)
     return counts
 
 
@@ -133,7 +141,9 @@ def _finish(name: str, began: float, **columns: Any) -> None:
 
 
 class Understudy(threading.Thread):
-    """In beat's process: runs the sweep itself when its message is overdue, so that Redis may be gone for long (EN-17)."""
+    """In beat's process: does what operations need when its message is overdue, so that Redis may be gone for long (EN-17)."""
+
+    DUTIES = ("sweep_operations", "put_off")
 
     def __init__(self) -> None:
         super().__init__(name="understudy", daemon=True)
@@ -144,13 +154,11 @@ class Understudy(threading.Thread):
             try:
                 self.look()
             except Exception:
-                log.exception("the sweep failed in beat's process")
+                log.exception("what was overdue failed in beat's process")
             finally:
                 close_old_connections()
 
     def look(self) -> bool:
-        """True when the sweep was overdue and was run here."""
-        late = FromNow(-OVERDUE_SECONDS * settings.TIME_SCALE)
-        if not Duty.objects.filter(name="sweep_operations", next_run_at__lt=late).exists():
-            return False
-        return run("sweep_operations") is not None
+        """True when one of them was overdue and was run here."""
+        late = Duty.objects.filter(next_run_at__lt=FromNow(-OVERDUE_SECONDS * settings.TIME_SCALE))
+        return any([run(name) is not None for name in self.DUTIES if late.filter(name=name).exists()])

@@ -13,7 +13,7 @@ from django.db import IntegrityError, connection
 
 from sfweb.domain.transactions import is_duplicate
 from sfweb.models import Node, NodeCredential, Operation, Step
-from sfweb.models.state import OPEN_STEP, OperationState
+from sfweb.models.state import OPEN_STEP, OperationState, State
 
 FOR_UPDATE = " FOR UPDATE"
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STEP)
@@ -50,6 +50,19 @@ class Need(NamedTuple):
     object_key: str
     error_code: str
     error_message: str
+
+
+class Standing(NamedTuple):
+    """Of a node that has reported: its state, whether a step is open there, whether it holds the lease of a network, whether
+    another node could take that over, and whether it is to look at itself: somebody asked, or an object was missed once
+    and a second look decides.
+    """
+
+    state: str
+    is_busy: bool
+    carries: bool
+    has_rivals: bool
+    is_asked: bool
 
 
 class Door(NamedTuple):
@@ -186,6 +199,20 @@ def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
         )
         found[row.pk] = Door(row, not seen.heard, {False: seen.sent_quick, True: seen.sent_bulk})
     return found
+
+
+def standing(node: UUID) -> Standing:
+    sql = (
+        "SELECT state,"
+        f" EXISTS (SELECT 1 FROM steps WHERE node_id = nodes.uuid AND state IN ({_OPEN})),"
+        " EXISTS (SELECT 1 FROM carrier_leases WHERE node_id = nodes.uuid),"
+        " EXISTS (SELECT 1 FROM nodes other WHERE other.uuid <> nodes.uuid AND other.carrier_eligible"
+        f" AND other.state = '{State.CREATED}'), inventory_wanted"
+        " OR EXISTS (SELECT 1 FROM node_objects WHERE node_id = nodes.uuid AND absences > 0)"
+        " FROM nodes WHERE uuid = %s"
+    )
+    state, *facts = _rows(sql, [str(node)])[0]
+    return Standing(state, *map(bool, facts))
 
 
 def generation(table: str, column: str, row: UUID) -> int:

@@ -27,7 +27,7 @@ from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable, is_duplicate
 from sfweb.errors import Conflict, LimitReached, NotFound, NotReady, SteadyfistError
-from sfweb.models import DependencyKind, Instance, Operation, Overlap, Schedule, ScheduleKind, Tick
+from sfweb.models import DependencyKind, Operation, Overlap, Schedule, ScheduleKind, Tick
 from sfweb.models.fields import FromNow, UtcNow, database_now
 from sfweb.models.state import (
     OPEN_OPERATION,
@@ -63,17 +63,17 @@ class Due(NamedTuple):
     following: datetime.datetime
 
 
-def _snapshot(caller: Caller, instance: Instance, arguments: Mapping[str, Any]) -> Accepted:
-    devices = snapshots.devices_named(instance, arguments)
-    return instance_snapshot.ask(caller, instance, devices, arguments.get("max_versions"), reason="schedule")
+def _snapshot(caller: Caller, row: Schedule) -> Accepted:
+    devices = snapshots.devices_named(row.instance, row.arguments)
+    return instance_snapshot.ask(caller, row.instance, devices, schedule=row.pk)
 
 
-def _execute(caller: Caller, instance: Instance, arguments: Mapping[str, Any]) -> Accepted:
-    left = agent_operations.deadline_seconds(arguments, bounded=True)
-    return guest_execute.ask(caller, instance, arguments["command_line"], left)
+def _execute(caller: Caller, row: Schedule) -> Accepted:
+    left = agent_operations.deadline_seconds(row.arguments, bounded=True)
+    return guest_execute.ask(caller, row.instance, row.arguments["command_line"], left)
 
 
-ASK: Mapping[str, Callable[[Caller, Instance, Mapping[str, Any]], Accepted]] = {
+ASK: Mapping[str, Callable[[Caller, Schedule], Accepted]] = {
     ScheduleKind.SNAPSHOT: _snapshot,
     ScheduleKind.EXECUTE: _execute,
 }
@@ -264,7 +264,7 @@ def _room(row: Schedule) -> int:
 def _submit(row: Schedule, due: datetime.datetime, caller: Caller, held: list[Operation]) -> Tick:
     """The tick, still to be written, with the operation that it is."""
     row.instance.namespace = row.namespace  # they are the same, and it is read already
-    operation = ASK[row.kind](caller, row.instance, row.arguments).operation
+    operation = ASK[row.kind](caller, row).operation
     engine.aim(operation, [("schedule", row.pk)])
     if held:
         engine.depend(operation, held, kind=DependencyKind.RUNS_AFTER)

@@ -23,6 +23,13 @@ EVENTS_PRUNED = Counter("database_events_pruned", "Events that were too old", ["
 EVENTS_ORPHANED = Counter("database_orphan_events_pruned", "Events whose last object was hard deleted")
 OPERATIONS_OPEN = Gauge("operations_open", "Operations that have not ended", ["kind", "state"])
 OPERATIONS_OLDEST = Gauge("operations_oldest_seconds", "Age of the oldest operation that has not ended", ["priority"])
+POOL_SIZE = Gauge("resource_pool_size", "Values of a pool; of one that each node has, of all nodes", ["pool"])
+POOL_USED = Gauge("resource_pool_used", "Values of a pool that are taken or rest", ["pool"])
+POOL_RETRIES = Counter("resource_pool_retries", "Values that were tried and taken", ["pool"])
+POOL_EXHAUSTED = Counter("resource_pool_exhausted", "Requests that found no free value", ["pool"])
+WORK_LIST_FAILURES = Gauge(
+    "cluster_sweep_work_list_failure_streak", "Passes in a row that could not read what there is to do", ["sweep"]
+)
 SPOOLED = Gauge("eventlog_spool_depth", "Events that wait on the node", ["node"], multiprocess_mode="mostrecent")
 SPOOL_DROPPED = Gauge(
     "eventlog_spool_dropped_total", "Events that the node had no room for", ["node"], multiprocess_mode="mostrecent"

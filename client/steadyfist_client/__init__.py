@@ -3,7 +3,7 @@
     operation   list, show, why, cancel, wait
     node        cordon, uncordon, drain, clear-error
     instance    migrate, rebuild, batch
-    schedule    list, show, create, pause, resume, trigger, ticks, delete
+    schedule    list, show, create, pause, resume, trigger, ticks, snapshots, delete
     claim       list, create, delete
 
 Each prints what the server answers in the three ways of the client: a table, `name:value` lines, or JSON.

@@ -19,6 +19,16 @@ def ask(ctx: click.Context, method: str, *path: str, body: Any = None, **query: 
     return _answer(ctx, method, path, body, query).json()
 
 
+def add_verb(group: click.Group, path: str, argument: str, verb: str, text: str) -> None:
+    """A command that asks for `path`/ARGUMENT/`verb` and shows the answer."""
+
+    @group.command(name=verb, help=text)
+    @click.argument(argument)
+    @click.pass_context
+    def command(ctx: click.Context, **given: str) -> None:
+        show(ctx, ask(ctx, "POST", path, given[argument], verb))
+
+
 def answer_and_follow(ctx: click.Context, wait: bool, *path: str, body: dict[str, Any]) -> None:
     """Start what takes time; then wait for its operation, or show what the server answered at once."""
     answer = _answer(ctx, "POST", path, {name: value for name, value in body.items() if value is not None}, {})

@@ -2,21 +2,7 @@
 
 import click
 
-from steadyfist_client.asking import answer_and_follow, ask, show
-
-
-@click.command(name="cordon", help="Place nothing new on a node")
-@click.argument("node")
-@click.pass_context
-def cordon(ctx: click.Context, node: str) -> None:
-    show(ctx, ask(ctx, "POST", "nodes", node, "cordon"))
-
-
-@click.command(name="uncordon", help="Place on a node again")
-@click.argument("node")
-@click.pass_context
-def uncordon(ctx: click.Context, node: str) -> None:
-    show(ctx, ask(ctx, "POST", "nodes", node, "uncordon"))
+from steadyfist_client.asking import add_verb, answer_and_follow, ask, show
 
 
 @click.command(name="drain", help="Cordon a node and move its instances away")
@@ -28,13 +14,6 @@ def drain(ctx: click.Context, node: str, cold: bool, wait: bool) -> None:
     answer_and_follow(ctx, wait, "nodes", node, "drain", body={"cold": cold})
 
 
-@click.command(name="clear-error", help="Say that a node's storage has been mended")
-@click.argument("node")
-@click.pass_context
-def clear_error(ctx: click.Context, node: str) -> None:
-    show(ctx, ask(ctx, "POST", "nodes", node, "clear-error"))
-
-
 @click.command(name="remove", help="Delete a node and everything that is on it")
 @click.argument("node")
 @click.confirmation_option(prompt="Every instance on the node will be deleted. Go on?")
@@ -44,5 +23,8 @@ def remove(ctx: click.Context, node: str) -> None:
 
 
 def add_to(group: click.Group) -> None:
-    for command in (cordon, uncordon, drain, clear_error, remove):
-        group.add_command(command)
+    add_verb(group, "nodes", "node", "cordon", "Place nothing new on a node")
+    add_verb(group, "nodes", "node", "uncordon", "Place on a node again")
+    add_verb(group, "nodes", "node", "clear-error", "Say that a node's storage has been mended")
+    group.add_command(drain)
+    group.add_command(remove)

@@ -2,7 +2,7 @@
 
 import click
 
-from steadyfist_client.asking import ask, follow, show
+from steadyfist_client.asking import add_verb, ask, follow, show
 
 COLUMNS = ("uuid", "kind", "state", "progress", "requested_by", "error")
 
@@ -42,11 +42,7 @@ def operation_why(ctx: click.Context, uuid: str) -> None:
     show(ctx, why)
 
 
-@operation.command(name="cancel", help="Ask an operation to stop")
-@click.argument("uuid")
-@click.pass_context
-def operation_cancel(ctx: click.Context, uuid: str) -> None:
-    show(ctx, ask(ctx, "POST", "operations", uuid, "cancel"))
+add_verb(operation, "operations", "uuid", "cancel", "Ask an operation to stop")
 
 
 @operation.command(name="wait", help="Wait until an operation has ended, telling what it waits for")

@@ -4,10 +4,11 @@ from typing import Any
 
 import click
 
-from steadyfist_client.asking import ask, show
+from steadyfist_client.asking import add_verb, ask, show
 
 COLUMNS = ("uuid", "name", "instance_name", "kind", "state", "last_state", "consecutive_failures")
 TICKS = ("uuid", "due", "state", "reason", "operation")
+SNAPSHOTS = ("uuid", "instance_name", "state", "created_at")
 PATH = "recurring_operations"
 
 
@@ -36,7 +37,7 @@ def schedule_show(ctx: click.Context, uuid: str) -> None:
 @click.option("--every", type=click.IntRange(min=60), help="seconds")
 @click.option("--cron", help="five fields, such as '0 3 * * *'")
 @click.option("--timezone", help="of --cron, such as Europe/Berlin; UTC unless said")
-@click.option("--keep", type=click.IntRange(min=1), help="so many snapshots of each disk are kept")
+@click.option("--keep", type=click.IntRange(min=1), help="so many of its own snapshots are kept of each disk")
 @click.option("--all/--first", "everything", default=False, help="all disks, or the first")
 @click.option("--execute", help="a command instead of a snapshot")
 @click.option("--overlap", type=click.Choice(["skip", "queue", "replace"]), help="when the one before still runs")
@@ -59,17 +60,9 @@ def schedule_create(ctx: click.Context, name: str, instance: str, **more: Any) -
     show(ctx, ask(ctx, "POST", PATH, body={name: value for name, value in body.items() if value is not None}))
 
 
-def _verb(name: str, text: str) -> None:
-    @schedule.command(name=name, help=text)
-    @click.argument("uuid")
-    @click.pass_context
-    def command(ctx: click.Context, uuid: str) -> None:
-        show(ctx, ask(ctx, "POST", PATH, uuid, name))
-
-
-_verb("pause", "Let a schedule rest")
-_verb("resume", "Let a schedule go on, and forget its failures")
-_verb("trigger", "Do now what a schedule does at its times")
+add_verb(schedule, PATH, "uuid", "pause", "Let a schedule rest")
+add_verb(schedule, PATH, "uuid", "resume", "Let a schedule go on, and forget its failures")
+add_verb(schedule, PATH, "uuid", "trigger", "Do now what a schedule does at its times")
 
 
 @schedule.command(name="ticks", help="List what became of a schedule's times, newest first")
@@ -77,6 +70,13 @@ _verb("trigger", "Do now what a schedule does at its times")
 @click.pass_context
 def schedule_ticks(ctx: click.Context, uuid: str) -> None:
     show(ctx, ask(ctx, "GET", PATH, uuid, "ticks"), TICKS)
+
+
+@schedule.command(name="snapshots", help="List the snapshots that a schedule made and that are kept")
+@click.argument("uuid")
+@click.pass_context
+def schedule_snapshots(ctx: click.Context, uuid: str) -> None:
+    show(ctx, ask(ctx, "GET", "snapshots", recurring_operation=uuid), SNAPSHOTS)
 
 
 @schedule.command(name="delete", help="Delete a schedule; what it made stays")

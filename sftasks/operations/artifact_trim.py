@@ -49,8 +49,7 @@ def finish(operation: Operation, ended: Ended) -> None:
         attachment.trim_versions(artifact)
         return
     for version in artifact.versions.select_related("blob").filter(index=index):
-        version.delete()
-        attachment.discard_blob(version.blob)
+        attachment.drop_version(version)
     if not artifact.versions.exists():
         transition(artifact, State.DELETED, active_key=None, deleted_at=UtcNow())
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from nodeagent.wire import Outcome
-from sftasks import attachment, wishes
+from sftasks import attachment, moves, wishes
 from sftasks.operation import Ended, Kind, Stage
 from sfweb.domain import blob_copies
 from sfweb.models import Artifact, ArtifactVersion, Blob, Operation, Step
@@ -38,6 +38,15 @@ def mend(operation: Operation, step: Step, outcome: Outcome) -> bool:
     return outcome.code == "fetch.checksum" and step.failures == 0 and bool(source.get("url"))
 
 
+def elsewhere(operation: Operation, node: UUID, code: str, message: str) -> Sequence[Operation] | None:
+    """One that waits for the first fetch goes on without it when that failed for a cause of its node's own."""
+    blob = Blob.objects.select_for_update().get(pk=operation.params["blob"])
+    own = UUID(operation.params["node"])
+    if node == own or code not in moves.OF_ONE_NODE or not blob.source_url.startswith("http"):
+        return None
+    return attachment.fetch_after(blob, own)
+
+
 def _failed(blob: Blob, ended: Ended) -> None:
     """Nobody has the bytes: the blob is broken, and so is an artifact that has nothing else (AR-5). It is no version."""
     message = f"{ended.code}: {ended.message}" if ended.message else ended.code
@@ -48,4 +57,12 @@ def _failed(blob: Blob, ended: Ended) -> None:
     attachment.drop_blob(blob)
 
 
-OPERATION = Kind(name="blob_on_node", stages=stages, finish=finish, mend=mend, coalesces=True, priority=25)
+OPERATION = Kind(
+    name="blob_on_node",
+    stages=stages,
+    finish=finish,
+    mend=mend,
+    elsewhere=elsewhere,
+    coalesces=True,
+    priority=25,
+)

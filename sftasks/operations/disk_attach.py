@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sftasks import attachment, devices, engine, moves
+from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain import artifact_refs, claims, limits, reservations
@@ -21,7 +21,7 @@ from sfweb.models.state import State, transition
 def request(caller: Caller, instance: Instance, wanted: NewDisk) -> Accepted:
     """Take the room and write the disk. Raises NotFound, NotReady, Conflict or NoCapacity, and then nothing is left."""
     blob = artifact_refs.resolve(caller, wanted.base, instance.namespace)
-    moves.lock_namespace(instance)
+    limits.lock(instance.namespace_id)
     operation = engine.submit(instances.wish("disk_attach", instance, caller))
     row = devices.lock_created(instance.pk)
     _require_fitting(row, wanted)

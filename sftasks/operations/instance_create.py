@@ -31,7 +31,6 @@ from sfweb.models import (
     Network,
     Operation,
 )
-from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
 
@@ -319,10 +318,7 @@ def stages(operation: Operation) -> Sequence[Stage]:
 def finish(operation: Operation, ended: Ended) -> None:
     instance = Instance.objects.select_for_update().get(pk=operation.params["instance"])
     if ended.ok:
-        transition(instance, State.CREATED, observed_power=instance.power, power_observed_at=UtcNow())
-        for card in instance.interfaces.filter(state=State.INITIAL):
-            transition(card, State.CREATED)
-        reservations.consume(instance)
+        moves.arrived(instance)
         _leave_refusing(operation, instance)
         return
     reasons = [f"{ended.code}: {ended.message}" if ended.message else ended.code, operation.params.get("nowhere", "")]

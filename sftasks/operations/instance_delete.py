@@ -37,7 +37,11 @@ def request(caller: Caller, instance: Instance) -> Accepted:
 def stages(operation: Operation) -> Sequence[Stage]:
     instance = Instance.objects.select_related("node").get(pk=operation.params["instance"])
     holds = NodeObject.objects.filter(object_type="instance", object_uuid=instance.pk, node=instance.node)
-    return [[instances.step(instance, "remove_instance")]] if instance.node_id and holds.exists() else []
+    nodes = set(wishes.lingering("instance", instance.pk))  # of an earlier stay, or a start that was refused
+    if instance.node_id and holds.exists():
+        nodes.add(instance.node_id)
+    gone = [instances.step_on(node, instance, "remove_instance") for node in sorted(nodes)]
+    return [gone] if gone else []
 
 
 def finish(operation: Operation, ended: Ended) -> None:

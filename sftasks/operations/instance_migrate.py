@@ -17,7 +17,7 @@ from django.db.models import F
 from sftasks import engine, moves, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import node_life, nodes, pending, reservations
+from sfweb.domain import limits, node_life, nodes, pending, reservations
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
@@ -38,7 +38,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, li
 
     Raises NotReady until the instance is created, NoCapacity with a reason for each node, Conflict for what cannot move.
     """
-    moves.lock_namespace(instance)
+    limits.lock(instance.namespace_id)
     operation = engine.submit(instances.wish("instance_migrate", instance, caller))
     known = Instance.objects.select_related("node").get(pk=instance.pk)
     _require_movable(known, operation, live)

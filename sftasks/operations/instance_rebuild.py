@@ -8,18 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
-
-from sftasks import attachment, engine, moves, wishes
+from sftasks import attachment, captures, engine, moves, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
-from sfweb.domain import claims, node_life, pending, reservations, snapshots
+from sfweb.domain import claims, limits, node_life, pending, snapshots
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotReady
 from sfweb.models import Blob, Disk, Instance, Operation, Wanted
-from sfweb.models.fields import UtcNow
-from sfweb.models.state import State, transition
+from sfweb.models.state import State
 
 
 @durable
@@ -28,7 +25,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
 
     Raises Conflict unless its node was declared dead, and without a snapshot that can be had; NoCapacity.
     """
-    moves.lock_namespace(instance)
+    limits.lock(instance.namespace_id)
     operation = engine.submit(instances.wish("instance_rebuild", instance, caller))
     known = Instance.objects.select_related("node").get(pk=instance.pk)
     _require_dead(known, operation)
@@ -64,8 +61,7 @@ def _put_back(row: Instance, blobs: Mapping[str, UUID]) -> dict[str, Any]:
     former = {}
     for disk in row.disks.filter(device__in=blobs):
         former[disk.device] = {"blob": str(disk.blob_id) if disk.blob_id else None, "base": disk.base}
-        blob = blobs[disk.device]
-        Disk.objects.filter(pk=disk.pk).update(blob=blob, base=f"sf://blob/{blob}", revision=F("revision") + 1)
+        captures.lay_on(disk, blobs[disk.device])
     return former
 
 
@@ -77,12 +73,7 @@ def finish(operation: Operation, ended: Ended) -> None:
     params = operation.params
     instance = Instance.objects.select_for_update().get(pk=params["instance"])
     if ended.ok and instance.state == State.ERROR:
-        transition(
-            instance, State.CREATED, error_message=None, observed_power=instance.power, power_observed_at=UtcNow()
-        )
-        reservations.consume(instance)
-        for card in instance.interfaces.filter(state=State.INITIAL):
-            transition(card, State.CREATED)
+        moves.arrived(instance)
         moves.settle(instance)
         _let_go(params["former"])
     elif not ended.ok:  # a parked one too: what may run there is no more than a snapshot

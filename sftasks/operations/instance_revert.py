@@ -7,8 +7,6 @@ From there on the way leads forward alone: the old files may be gone, but the se
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db.models import F
-
 from sftasks import attachment, captures, engine, outcomes
 from sftasks.operation import Accepted, Ended, Kind, Stage
 from sftasks.plans import instances
@@ -60,10 +58,9 @@ def entered(operation: Operation, stage: int) -> None:
     _keep_what_was(operation, instance)
     former = Disk.objects.filter(instance=instance, blob__isnull=False).values_list("blob_id", flat=True)
     engine.remember(operation, former=[str(blob) for blob in former])
-    for device, blob in operation.params["blobs"].items():
-        Disk.objects.filter(instance=instance, device=device).update(
-            blob=blob, base=f"sf://blob/{blob}", revision=F("revision") + 1
-        )
+    blobs = operation.params["blobs"]
+    for disk in instance.disks.filter(device__in=blobs):
+        captures.lay_on(disk, blobs[disk.device])
     instances.raise_generation(instance.pk)
 
 

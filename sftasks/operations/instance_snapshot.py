@@ -17,16 +17,15 @@ def ask(
     instance: Instance,
     devices: Sequence[str] | None = None,
     max_versions: int | None = None,
-    reason: str = "request",
+    schedule: uuid.UUID | None = None,
 ) -> Accepted:
-    """`request` in a transaction that is open already."""
+    """`request` in a transaction that is open already; `schedule`: whose tick it is."""
     identity = uuid.uuid4()
     operation = engine.submit(instances.wish("instance_snapshot", instance, caller, snapshot=str(identity)))
     row = Instance.objects.select_for_update().get(pk=instance.pk)
     row.namespace = instance.namespace
-    snapshot = captures.promise(
-        row, snapshots.disks_to_capture(row, devices), max_versions, uuid=identity, reason=reason
-    )
+    by_whom = {"reason": "schedule", "schedule_uuid": schedule} if schedule else {}
+    snapshot = captures.promise(row, snapshots.disks_to_capture(row, devices), max_versions, uuid=identity, **by_whom)
     engine.aim(operation, captures.targets(snapshot))
     return Accepted(snapshot, operation)
 

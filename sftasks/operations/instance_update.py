@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sftasks import attachment, devices, engine, moves
+from sftasks import attachment, devices, engine
 from sftasks.operation import Accepted
 from sftasks.plans import instances
 from sfweb.domain import claims, limits, reservations
@@ -21,7 +21,7 @@ COLUMNS = ("name", "cpus", "memory_mb")
 @durable
 def request(caller: Caller, instance: Instance, change: InstanceChange) -> Accepted:
     """Raises NotReady, Conflict while it runs, Invalid for a disk that would shrink, NoCapacity where it does not fit."""
-    moves.lock_namespace(instance)
+    limits.lock(instance.namespace_id)
     operation = engine.submit(instances.wish("instance_update", instance, caller))
     row = devices.lock_created(instance.pk)
     wanted = {name: value for name in COLUMNS if (value := getattr(change, name)) is not None}

@@ -57,8 +57,7 @@ def request(caller: Caller, node: Node, cascade: bool = False) -> Accepted:
     if row.state == State.DELETED:
         raise NotFound(f"node not found: {row.name}")
     if cascade:
-        if row.state != State.MISSING:
-            _require_movable_services(row)
+        _require_no_others_use(row)
         nodes.set_cordoned(caller, row, True)
     else:
         _require_unused(row)
@@ -88,9 +87,13 @@ def _require_unused(node: Node) -> None:
     )
 
 
-def _require_movable_services(node: Node) -> None:
-    """With `cascade` too: its networks are used by others, and what is on its way to it was not meant to be deleted."""
-    carried, coming = _carried(node.pk), reservations.arriving(node.pk)
+def _require_no_others_use(node: Node) -> None:
+    """With `cascade` too: its networks are used by others, and what is on its way to it was not meant to be deleted.
+
+    To a missing node nothing gets any more. A network it carries would be left without a router, and no guest of it start.
+    """
+    carried = _carried(node.pk)
+    coming = 0 if node.state == State.MISSING else reservations.arriving(node.pk)
     if carried or coming:
         raise Conflict(
             f"node {node.name} carries {len(carried)} networks, and {coming} instances are on their way to it",

@@ -5,15 +5,16 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Coalesce, Greatest
 
 from nodeagent.specs import BlobSource, BlobSpec
 from nodeagent.wire import dump
+from sftasks import wishes
 from sftasks.operation import Served, Wish
 from sfweb.domain import blob_copies
 from sfweb.domain.callers import Caller
-from sfweb.models import Blob, BlobLocation, NodeObject, Operation
+from sfweb.models import Blob, BlobLocation, NodeObject, Operation, OperationDependency
 from sfweb.models.state import OPEN_OPERATION, State
 
 
@@ -29,14 +30,18 @@ def on_node(blob: Blob, node: UUID, caller: Caller) -> Wish:
     )
 
 
-def first_fetch(blob: Blob, node: UUID) -> Operation | None:
-    """The open operation by which another node gets the blob first, or None when it is there or nobody has begun."""
+def first_fetch(blob: Blob, node: UUID, *, leads: bool = False) -> Operation | None:
+    """The open operation by which another node gets the blob first, or None when it is there or nobody has begun.
+
+    `leads`: only one that waits for no other itself.
+    """
     if blob.state == State.CREATED:
         return None
-    rows = Operation.objects.filter(
-        kind="blob_on_node", state__in=OPEN_OPERATION, object_key__startswith=f"blob:{blob.pk}@"
-    )
-    return rows.exclude(object_key=f"blob:{blob.pk}@{node}").order_by("created_at").first()
+    keys = [f"blob:{blob.pk}@{holder}" for holder in wishes.holders("blob", blob.pk) if holder != node]
+    rows = Operation.objects.filter(kind="blob_on_node", state__in=OPEN_OPERATION, object_key__in=keys)
+    if leads:
+        rows = rows.exclude(Exists(OperationDependency.objects.filter(operation=OuterRef("pk"))))
+    return rows.order_by("created_at").first()
 
 
 def _generation(blob: UUID, node: UUID) -> int:

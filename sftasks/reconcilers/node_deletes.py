@@ -9,7 +9,7 @@ from sftasks.operations import instance_delete
 from sftasks.passes import one_of_many
 from sfweb.domain.nodes import instances_on
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import Operation, OperationDependency
+from sfweb.models import Instance, Operation, OperationDependency
 from sfweb.models.state import OperationState
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ def go_on(delete: UUID) -> int:
     edges = OperationDependency.objects.filter(operation=operation)
     asked = []
     for row in rows.exclude(pk__in=edges.values("needs__targets__target_uuid"))[:PAGE]:
+        if not _still(operation, row):
+            continue
         try:
             asked.append(instance_delete.request(parents.asker(operation), row).operation)
         except NotFound:
@@ -41,3 +43,9 @@ def go_on(delete: UUID) -> int:
     if asked:
         parents.wait_for(delete, asked)
     return len(asked)
+
+
+def _still(operation: Operation, row: Instance) -> bool:
+    """A page takes its time: the deletion may have been cancelled meanwhile, and a move may have taken the instance away."""
+    waiting = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING)
+    return waiting.exists() and Instance.objects.filter(pk=row.pk, node=operation.params["node"]).exists()

@@ -1,4 +1,7 @@
-"""Takes away versions beyond the number that their artifact keeps, where the update itself did not (AR-12)."""
+"""Takes away versions beyond the number that their artifact keeps, where the update itself did not (AR-12).
+
+What schedules made is not counted: each tick trims its own schedule's.
+"""
 
 from django.db.models import Count, F, Q
 
@@ -13,7 +16,7 @@ PAGE = 200
 
 
 def run() -> dict[str, int]:
-    ready = Count("versions", filter=Q(versions__blob__state=State.CREATED))
+    ready = Count("versions", filter=Q(versions__blob__state=State.CREATED, versions__snapshot_set__schedule_uuid=None))
     rows = Artifact.objects.filter(state=State.CREATED).annotate(ready=ready).filter(ready__gt=F("max_versions"))
     trimmed = 0
     for artifact in rows.order_by("pk")[:PAGE]:

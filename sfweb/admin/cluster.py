@@ -81,7 +81,7 @@ class AllocationPage(ReadOnlyPage):
 
 
 class DutyPage(ReadOnlyPage):
-    list_display = ("name", "next_run_at", "running_until", "last_run_at", "last_seconds", "last_error")
+    list_display = ("name", "next_run_at", "running_until", "last_run_at", "last_seconds", "failures", "last_error")
     search_fields = ("name",)
     ordering = ("name",)
 

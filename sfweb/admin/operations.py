@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from sftasks import engine
 from sfweb.admin.pages import ReadOnlyPage, for_each
 from sfweb.domain import schedules
-from sfweb.models import Schedule, Step
+from sfweb.models import Schedule, ScheduleKind, Step
 
 
 class StepInline(admin.TabularInline):
@@ -79,6 +79,7 @@ class SchedulePage(ReadOnlyPage):
         "instance",
         "kind",
         "recurs",
+        "keeps",
         "state",
         "next_tick",
         "last_tick",
@@ -95,6 +96,11 @@ class SchedulePage(ReadOnlyPage):
     @admin.display(description="recurs")
     def recurs(self, row: Schedule) -> str:
         return f"{row.cron} {row.timezone}" if row.cron else f"every {row.every_seconds} s"
+
+    @admin.display(description="keeps")
+    def keeps(self, row: Schedule) -> str:
+        """Snapshots of each disk that stay of its own."""
+        return str(schedules.snapshots_kept(row)) if row.kind == ScheduleKind.SNAPSHOT else "-"
 
     @admin.action(description="Pause the chosen schedules", permissions=["act"])
     def pause_schedules(self, request: HttpRequest, rows: object) -> None:

@@ -18,9 +18,9 @@ class VersionPage(ReadOnlyPage):
 
 
 class SnapshotSetPage(ReadOnlyPage):
-    list_display = ("uuid", "instance_name", "namespace", "state", "reason", "quiesced", "created_at")
+    list_display = ("uuid", "instance_name", "namespace", "state", "reason", "schedule_uuid", "quiesced", "created_at")
     list_filter = ("state", "reason", "quiesced")
-    search_fields = ("uuid", "instance_uuid", "instance_name", "namespace__name")
+    search_fields = ("uuid", "instance_uuid", "schedule_uuid", "instance_name", "namespace__name")
     secret_fields = ("settings",)
     list_select_related = ("namespace",)
 

@@ -27,7 +27,7 @@ SHOWN_TICKS = 5
 
 
 class SnapshotArguments(Input):
-    """As for a snapshot that is asked for once. `max_versions`: so many of each disk are kept."""
+    """As for a snapshot that is asked for once. `max_versions`: so many of its own are kept of each disk."""
 
     all = Flag()
     device = Text(max_length=16)

@@ -252,6 +252,7 @@ SHAPES: dict[str, Shape] = {
         instance_uuid=UUID,
         instance_name=TEXT,
         reason=TEXT,
+        recurring_operation=maybe(UUID),
         quiesced=maybe(FLAG),
         error_message=maybe(TEXT),
         created_at=NUMBER,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -127,6 +128,7 @@ def set_views(rows: Sequence[SnapshotSet]) -> list[dict[str, Any]]:
             "instance_uuid": str(row.instance_uuid),
             "instance_name": row.instance_name,
             "reason": row.reason,
+            "recurring_operation": str(row.schedule_uuid) if row.schedule_uuid else None,
             "quiesced": row.quiesced,
             "error_message": row.error_message,
             "created_at": seconds(row.created_at),
@@ -137,10 +139,11 @@ def set_views(rows: Sequence[SnapshotSet]) -> list[dict[str, Any]]:
 
 
 class ListInput(Filtered):
-    """`instance` is a uuid, or the name of an instance that is there."""
+    """`instance` is a uuid, or the name of an instance that is there; `recurring_operation` the uuid of one, living or not."""
 
     filters = SnapshotFilter
     instance = Text(max_length=64)
+    recurring_operation = serializers.UUIDField(required=False)
 
 
 class SnapshotSets(ApiView):
@@ -153,6 +156,8 @@ class SnapshotSets(ApiView):
             rows = rows.filter(namespace_id=self.own_uuid)
         if "instance" in wanted:
             rows = rows.filter(instance_uuid=find_instance(self.caller, wanted["instance"]).uuid)
+        if "recurring_operation" in wanted:
+            rows = rows.filter(schedule_uuid=wanted["recurring_operation"])
         return listed(request, rows.order_by("created_at", "uuid"), wanted, set_views, SnapshotFilter)
 
 

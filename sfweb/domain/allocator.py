@@ -2,7 +2,8 @@
 
 The database refuses a double (unique on pool and value), so there is no lock: insert, and try another value when it was
 taken. A dense pool falls back to a scan of the gaps, so a pool is never called exhausted while a value is free (GA-5).
-A released value of a pool with a quarantine rests before it is given again. Addresses are not here: they have CIDR
+A released value of a pool with a quarantine rests before it is given again. The owner's events tell of each value that it
+got, gave back or lost by time (GA-8). Addresses are not here: they have CIDR
 rules, roles and a halo of their own (`ipam.py`).
 """
 
@@ -12,14 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
+from sfweb import metrics
+from sfweb.domain import events
 from sfweb.domain.rows import insert_all_unless_taken, insert_unless_taken
 from sfweb.errors import Conflict, PoolExhausted
 from sfweb.models import PoolAllocation
 from sfweb.models.fields import FromNow, UtcNow
 
 RANDOM_TRIES = 10
+POOLS = ("vni", "mac", "vsock-cid", "port")
 MAC_PREFIX = 0x020000 << 24
 
 
@@ -54,15 +58,18 @@ def allocate(
     policy = pool(name)
     claim = _Claim(name, owner_type, owner_uuid, ttl)
     if value is not None:
-        if claim.take(value):
-            return value
-        raise Conflict(f"{value} of {name} is in use", code="pool.in_use")
+        if not claim.take(value):
+            raise Conflict(f"{value} of {name} is in use", code="pool.in_use")
+        return _told(claim, value)
     for candidate in _first_choices(policy):
         if claim.take(candidate):
-            return candidate
+            return _told(claim, candidate)
+        metrics.POOL_RETRIES.labels(_shown(name)).inc()
     while (free := _free_value(name, policy)) is not None:
         if claim.take(free):
-            return free
+            return _told(claim, free)
+        metrics.POOL_RETRIES.labels(_shown(name)).inc()
+    metrics.POOL_EXHAUSTED.labels(_shown(name)).inc()
     raise PoolExhausted(f"no free value in {name}", details={"pool": name, "size": policy.size})
 
 
@@ -75,6 +82,7 @@ def allocate_many(name: str, owner_type: str, owners: Sequence[uuid.UUID]) -> li
         for value, owner in zip(values, owners, strict=False)
     ]
     if len(rows) == len(owners) and insert_all_unless_taken(rows):
+        _tell("allocated", rows)
         return values
     return [allocate(name, owner_type, owner) for owner in owners]
 
@@ -84,14 +92,25 @@ def release(name: str, value: int) -> None:
     _rest(PoolAllocation.objects.filter(pool_name=name, value=value))
 
 
-def release_all(owner_type: str, owner_uuid: uuid.UUID) -> None:
-    """Give back everything that the owner has; harmless when repeated (GA-2)."""
-    _rest(PoolAllocation.objects.filter(owner_type=owner_type, owner_uuid=owner_uuid))
+def release_all(owner_type: str, owner_uuid: uuid.UUID, pool: str | None = None) -> None:
+    """Give back everything that the owner has, or all of one pool; harmless when repeated (GA-2)."""
+    rows = PoolAllocation.objects.filter(owner_type=owner_type, owner_uuid=owner_uuid)
+    _rest(rows if pool is None else rows.filter(pool_name=pool))
 
 
 def reap() -> int:
     """Free what has expired: leases and values that have rested. Returns how many."""
-    return PoolAllocation.objects.filter(expires_at__lt=UtcNow()).delete()[0]
+    rows = list(PoolAllocation.objects.select_for_update().filter(expires_at__lt=UtcNow()))
+    _tell("reaped", rows)
+    return PoolAllocation.objects.filter(pk__in=[row.pk for row in rows]).delete()[0]
+
+
+def usage() -> dict[str, tuple[int, int]]:
+    """{pool: (values that are taken or rest, size)}; what each node has of its own is one pool here."""
+    taken: dict[str, list[int]] = {name: [] for name in POOLS}
+    for name, count in PoolAllocation.objects.values_list("pool_name").annotate(Count("pk")):
+        taken[_shown(name)].append(count)
+    return {name: (sum(counts), pool(name).size * max(1, len(counts))) for name, counts in taken.items()}
 
 
 def mac_text(value: int) -> str:
@@ -117,6 +136,33 @@ class _Claim:
             return True
         expired = PoolAllocation.objects.filter(pool_name=self.name, value=value, expires_at__lt=UtcNow())
         return expired.update(allocated_at=UtcNow(), **columns) == 1
+
+
+def _shown(name: str) -> str:
+    """The pool as metrics name it."""
+    return name.partition("/")[0]
+
+
+def _told(claim: _Claim, value: int) -> int:
+    row = PoolAllocation(pool_name=claim.name, value=value, owner_type=claim.owner_type, owner_uuid=claim.owner_uuid)
+    _tell("allocated", [row])
+    return value
+
+
+def _tell(what: str, rows: Sequence[PoolAllocation]) -> None:
+    """An event on each row's owner; what rests has none."""
+    events.record_all(
+        [
+            events.Entry(
+                kind="status",
+                message=f"{_shown(row.pool_name)} {what}",
+                targets=[(row.owner_type, row.owner_uuid)],
+                extra={"pool": row.pool_name, "value": row.value},
+            )
+            for row in rows
+            if row.owner_uuid is not None
+        ]
+    )
 
 
 def _first_choices(policy: Pool) -> Iterator[int]:
@@ -155,7 +201,9 @@ def _free_value(name: str, policy: Pool) -> int | None:
 
 
 def _rest(rows: QuerySet[PoolAllocation]) -> None:
-    for row in list(rows):
+    found = list(rows)
+    _tell("released", found)
+    for row in found:
         quarantine = pool(row.pool_name).quarantine
         same = PoolAllocation.objects.filter(pk=row.pk, owner_uuid=row.owner_uuid)
         if quarantine:

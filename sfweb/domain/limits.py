@@ -86,6 +86,11 @@ def lock_within(namespace: UUID, **more: int) -> Namespace:
     return row
 
 
+def lock(namespace: UUID) -> None:
+    """Before anything else of a request is locked that may place or grow what is there, as whoever places does."""
+    Namespace.objects.select_for_update().get(pk=namespace)
+
+
 def check_disk_growth(namespace: UUID, grown: int) -> None:
     """As `lock_within` for disk that is already counted in this transaction."""
     row = Namespace.objects.select_for_update().get(pk=namespace)

@@ -222,11 +222,6 @@ def beyond_reach() -> QuerySet[Node]:
     return Node.objects.filter(Q(state=State.DELETED) | Q(state=State.MISSING) & (silent | ~known))
 
 
-def wants_inventory(node: Node) -> bool:
-    """True when somebody asked for a fresh look, or an object was missed once and a second look decides."""
-    return bool(node.inventory_wanted) or NodeObject.objects.filter(node=node, absences__gt=0).exists()
-
-
 def held_among(node: Node, objects: Collection[events.Target]) -> set[events.Target]:
     """Which of the objects the node has, or had and may still hold, something of."""
     rows = NodeObject.objects.filter(node=node, object_uuid__among=[identity for _, identity in objects])

@@ -17,7 +17,7 @@ from sfweb.domain.lookup import find_own
 from sfweb.domain.recurrence import Recurrence
 from sfweb.domain.transactions import durable
 from sfweb.errors import Invalid, NotFound
-from sfweb.models import Instance, Namespace, Overlap, Schedule, ScheduleKind
+from sfweb.models import KEPT_VERSIONS, Instance, Namespace, Overlap, Schedule, ScheduleKind
 from sfweb.models.fields import FromNow, UtcNow, database_now
 from sfweb.models.state import State, TickState, transition
 
@@ -184,6 +184,11 @@ def count_failure(row: Schedule, reason: str) -> None:
     transition(row, State.PAUSED, paused_reason=why, **columns)
     _tell(acting_for(row), row, "recurring operation paused", {"reason": why})
     notices.tell("schedule.paused", f"schedule:{row.pk}", f"schedule {row.name} is paused: {why}", name=row.name)
+
+
+def snapshots_kept(row: Schedule) -> int:
+    """How many of those that its own ticks made are kept of each disk."""
+    return int(row.arguments.get("max_versions", KEPT_VERSIONS))
 
 
 def _changed(row: Schedule, wanted: Mapping[str, Any]) -> Recurrence:

@@ -37,19 +37,18 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
     told = claims.take_events(node, report.events)
     metrics.SPOOLED.labels(node.name).set(report.spooled)
     metrics.SPOOL_DROPPED.labels(node.name).set(report.dropped)
-    node.refresh_from_db()
-    busy = bool(statements.queues(node.pk))  # most nodes have nothing to do most of the time
+    node.state, busy, carries, rivals, look = statements.standing(node.pk)  # most have nothing to do most of the time
     sent = _sent(node) if busy else set()
     held = sent & {*report.held, *(outcome.token for outcome in report.outcomes)}
     closed = sorted(set(report.held) - sent)
     _extend(node, sent.intersection(report.held))
     _take_progress(node, {token: report.progress[token] for token in sent & report.progress.keys()})
-    renewals = _renew(node) if accepted and node.state in node_life.HERE else []
+    renewals = _renew(node, rivals) if accepted and carries and node.state in node_life.HERE else []
     if drift:
         # After the renewal, so that a router that has to be made again begins with a whole lease.
         busy |= node_objects.close_gaps(node.pk) > 0
     steps = dispatch.hand_out(node, held) if accepted and busy else []
-    look = accepted and node_life.wants_inventory(node)
+    look &= accepted
     return ReportAnswer(
         acknowledged=tuple(acknowledged),
         closed=tuple(closed),
@@ -57,7 +56,7 @@ def take_report(node: Node, report: Report) -> ReportAnswer:
         steps=tuple(steps),
         leases=tuple(renewals),
         events=tuple(told),
-        interval=_interval(node, busy or look, bool(renewals)),
+        interval=_interval(busy or look, bool(renewals) and rivals),
         accepted=accepted,
         mesh=_mesh(report),
         want_inventory=look,
@@ -133,21 +132,19 @@ def _to_cancel(node: Node) -> list[str]:
     return sorted({token for token in tokens if token})
 
 
-def _renew(node: Node) -> list[LeaseRenewal]:
-    held = carriers.renew(node)
-    rivals = bool(held) and carriers.has_rivals(node.pk)
+def _renew(node: Node, rivals: bool) -> list[LeaseRenewal]:
     seconds = settings.CARRIER_LEASE_SECONDS
     return [
         LeaseRenewal(network=str(network), vni=vni, epoch=epoch, seconds=seconds, rivals=rivals)
-        for network, vni, epoch in held
+        for network, vni, epoch in carriers.renew(node)
     ]
 
 
-def _interval(node: Node, busy: bool, carries: bool) -> float:
+def _interval(busy: bool, must_renew: bool) -> float:
     """Five seconds while anything is open, ten for a carrier with rivals, else thirty (EN-4, EN-10, EN-11)."""
     if busy:
         return float(settings.REPORT_BUSY_SECONDS)
-    if carries and carriers.has_rivals(node.pk):
+    if must_renew:
         return float(settings.REPORT_CARRIER_SECONDS)
     return float(settings.REPORT_IDLE_SECONDS)
 

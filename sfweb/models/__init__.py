@@ -2,7 +2,14 @@
 
 from sfweb.models.agent import AgentOperation
 from sfweb.models.allocation import IdempotencyKey, Metadata, PoolAllocation
-from sfweb.models.artifact import Artifact, ArtifactGrant, ArtifactKind, ArtifactVersion, Permission
+from sfweb.models.artifact import (
+    KEPT_VERSIONS,
+    Artifact,
+    ArtifactGrant,
+    ArtifactKind,
+    ArtifactVersion,
+    Permission,
+)
 from sfweb.models.blob import Blob, BlobHash, BlobLocation, Upload
 from sfweb.models.claim import ClusterCapacity, NamespaceClaim
 from sfweb.models.cluster import BootstrapOperation, Duty, SchemaVersion
@@ -28,6 +35,7 @@ from sfweb.models.snapshot import SnapshotSet
 
 __all__ = [
     "FLOATING",
+    "KEPT_VERSIONS",
     "Address",
     "AddressKind",
     "AgentOperation",

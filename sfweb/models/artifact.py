@@ -10,6 +10,9 @@ from sfweb.models.namespace import Namespace
 from sfweb.models.snapshot import SnapshotSet
 from sfweb.models.state import State
 
+KEPT_VERSIONS = 3
+"""Of an artifact, and of what one schedule makes of a disk, unless somebody says otherwise."""
+
 
 class ArtifactKind(models.TextChoices):
     IMAGE = "image"
@@ -19,7 +22,10 @@ class ArtifactKind(models.TextChoices):
 
 
 class Artifact(models.Model):
-    """A named thing with versions. `active_key` is kind, namespace and source while it lives, so each exists once."""
+    """A named thing with versions. `active_key` is kind, namespace and source while it lives, so each exists once.
+
+    max_versions  so many are kept of those that no schedule made
+    """
 
     uuid = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="artifacts")
@@ -28,7 +34,7 @@ class Artifact(models.Model):
     source_url = NameField(max_length=1024)
     state = models.CharField(max_length=16, default=State.INITIAL)
     error_message = models.TextField(null=True)
-    max_versions = models.PositiveIntegerField(default=3)
+    max_versions = models.PositiveIntegerField(default=KEPT_VERSIONS)
     shared = models.BooleanField(default=False)
     active_key = NameField(max_length=64, null=True, unique=True)
     created_at = CreatedField()

@@ -6,7 +6,10 @@ from sfweb.models.fields import NameField
 
 
 class Duty(models.Model):
-    """A reconciler's slot: claimed by a conditional UPDATE, so that two clocks never run it at once (EN-17)."""
+    """A reconciler's slot: claimed by a conditional UPDATE, so that two clocks never run it at once (EN-17).
+
+    failures  passes in a row that failed as a whole, most often because what there is to do could not be read (RO-13)
+    """
 
     name = NameField(primary_key=True)
     next_run_at = models.DateTimeField()
@@ -15,6 +18,7 @@ class Duty(models.Model):
     last_seconds = models.FloatField(null=True)
     last_result = models.JSONField(null=True)
     last_error = models.TextField(default="")
+    failures = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         db_table = "duties"

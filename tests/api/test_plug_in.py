@@ -141,6 +141,9 @@ def test_a_schedule_from_its_first_day_to_its_last(owner: Shell):
     assert owner.json("schedule", "show", uuid)["enabled"] is False
     owner.ok("schedule", "resume", uuid)
     assert owner.json("schedule", "ticks", uuid) == []
+    assert owner.json("schedule", "snapshots", uuid) == []
+    owner.ok("schedule", "trigger", uuid)
+    assert len(owner.json("schedule", "snapshots", uuid)) == 1
     owner.ok("schedule", "delete", uuid)
     assert Schedule.objects.get(pk=uuid).state == "deleted"
     assert "every_seconds" in owner.refused("schedule", "create", "bad", "one")

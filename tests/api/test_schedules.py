@@ -297,6 +297,18 @@ def test_co_20_operations_are_found_by_the_schedule_that_they_are_of(owner: Pers
     assert [operation["uuid"] for operation in found] == [told["operation"]]
 
 
+def test_ro_4_a_schedules_snapshots_are_found_by_it(owner: Person, world: World):
+    owner.post(f"/instances/{world.instance.uuid}/snapshot", {})
+    told = owner.post(f"{one(world)}/trigger").json()
+    made = Operation.objects.get(pk=told["operation"]).params["snapshot"]
+    [found] = owner.get(f"/snapshots?recurring_operation={world.schedule.uuid}").json()
+    assert (found["uuid"], found["reason"]) == (made, "schedule")
+    assert found["recurring_operation"] == str(world.schedule.uuid)
+    others = [row for row in owner.get("/snapshots").json() if row["uuid"] != made]
+    assert {row["recurring_operation"] for row in others} == {None}
+    assert owner.get("/snapshots?recurring_operation=nightly").status_code == 400
+
+
 def test_the_browsable_page_of_a_schedule(world: World):
     page = sign_in("owner").get(one(world), HTTP_ACCEPT="text/html")
     assert page.status_code == 200

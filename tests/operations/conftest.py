@@ -76,3 +76,9 @@ def make_guest(make_served):
 @pytest.fixture
 def guest(make_guest) -> Cluster:
     return make_guest()
+
+
+@pytest.fixture
+def away(guest):
+    """The node that the guest is not on."""
+    return next(node for node in guest.nodes if node is not guest.home)

@@ -54,7 +54,7 @@ def test_qp_3_the_same_with_the_metadata_emptied_is_an_update_for_each_start(wid
     assert start_many(wide)["router_on_node"] >= STARTS
 
 
-def test_qp_4_the_joined_one_is_told_on_itself_and_on_what_it_is_about(guest):
+def test_qp_4_qp_5_the_joined_one_is_told_on_itself_and_on_what_it_is_about(guest):
     guest.ask(instance_power.request, guest.caller, guest.instance, "poweroff")
     first = guest.ask(instance_power.request, guest.caller, guest.instance, "poweron").operation
     again = guest.ask(instance_power.request, guest.caller, guest.instance, "poweroff").operation

@@ -34,7 +34,7 @@ def test_en_5_a_running_operation_is_never_joined_it_gets_one_waiting_successor(
     assert (state_of(first), state_of(second), guest.instance.observed_power) == ("succeeded", "succeeded", "off")
 
 
-def test_en_7_at_most_one_runs_and_one_waits_for_each_key(guest):
+def test_co_11_en_7_at_most_one_runs_and_one_waits_for_each_key(guest):
     for verb in ("poweroff", "poweron", "pause", "unpause", "poweroff") * 3:
         try:
             power(guest, verb)

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from nodeagent.host import Refused
-from sftasks import engine
+from sftasks import dispatch, engine, sweep
 from sftasks.operation import PlannedStep, kinds
 from sftasks.operations import instance_create, instance_power
 from sfweb.domain.specs import NewInterface
@@ -15,6 +15,7 @@ from sfweb.models import (
     EventObject,
     Instance,
     Namespace,
+    Node,
     NodeCapacity,
     Operation,
     OperationDependency,
@@ -160,3 +161,41 @@ def test_en_7_a_namespace_that_is_going_takes_no_new_instance(served):
     Namespace.objects.filter(name="tenant").update(state="deleted")
     with pytest.raises(NotFound):
         served.ask(instance_create.request, served.caller, new_instance("guest", "tenant", "net"))
+
+
+def test_qp_1_what_people_wait_for_is_handed_out_first_and_no_more_than_there_is_room_for(guest):
+    """No message is needed for that: the answer to the node's report has it."""
+    for number, priority in enumerate([30] * 20 + [20] * 20):
+        operation = Operation.objects.create(
+            kind="instance_reboot",
+            object_key=f"k:{number}",
+            state="running",
+            running_key=f"k:{number}",
+            priority=priority,
+            namespace=guest.instance.namespace,
+        )
+        planned = PlannedStep(
+            node=guest.home.pk,
+            action="reboot_instance",
+            object_type="instance",
+            object_uuid=guest.instance.pk,
+            arguments={"mode": "hard"},
+        )
+        dispatch.plan(operation, {0: [planned]})
+    messages = guest.run(dispatch.hand_out, Node.objects.get(pk=guest.home.pk), [])
+    assert len(messages) == dispatch.THREADS[False]
+    sent = Step.objects.filter(token__in=[message.token for message in messages])
+    assert set(sent.values_list("operation__priority", flat=True)) == {20}
+
+
+def test_qp_9_what_waited_starts_in_the_call_that_ends_what_it_waited_for(guest, monkeypatch):
+    """No ladder of waits: the end wakes its dependents, and the sweep is not needed."""
+    monkeypatch.setattr(sweep, "sweep", dict)
+    first = power(guest)
+    second = guest.ask(instance_power.request, guest.caller, guest.instance, "poweron").operation
+    guest.run(engine.depend, second, [first], kind=DependencyKind.RUNS_AFTER)
+    assert (again(first).state, again(second).state) == ("running", "waiting")
+    guest.run(guest.home.work)
+    guest.run(guest.home.tell)
+    assert (again(first).state, again(second).state) == ("succeeded", "running")
+    assert (again(second).started_at - again(first).finished_at).total_seconds() < 1

@@ -84,7 +84,7 @@ def test_en_1_a_late_outcome_changes_nothing_and_becomes_an_event(guest):
     assert Event.objects.filter(message="late outcome ignored").exists()
 
 
-def test_en_9_a_transient_failure_is_a_new_attempt_with_a_new_token(served):
+def test_qp_9_en_9_a_transient_failure_is_a_new_attempt_with_a_new_token(served):
     for node in served.nodes:
         node.host.fail_next("start_domain", Retry("libvirt.busy"), times=2)
     accepted = create(served)
@@ -180,7 +180,7 @@ def test_en_18_an_agent_that_is_too_old_makes_the_step_wait_and_never_unwinds(se
     assert "does not know ensure_instance" in step.reason
 
 
-def test_en_8_a_reboot_that_was_interrupted_is_not_run_again(guest):
+def test_co_12_en_8_a_reboot_that_was_interrupted_is_not_run_again(guest):
     guest.home.host.crash_after("reboot_domain")
     accepted = guest.ask(instance_power.request, guest.caller, guest.instance, "reboothard")
     with pytest.raises(BaseException, match="reboot_domain"):
@@ -192,7 +192,7 @@ def test_en_8_a_reboot_that_was_interrupted_is_not_run_again(guest):
     assert Operation.objects.get(pk=accepted.operation.pk).error_code == "interrupted"
 
 
-def test_en_15_a_repeatable_action_that_was_interrupted_runs_again(served):
+def test_co_12_en_15_a_repeatable_action_that_was_interrupted_runs_again(served):
     for node in served.nodes:
         node.host.crash_after("start_domain")
     accepted = create(served)

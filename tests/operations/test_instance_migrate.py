@@ -55,12 +55,6 @@ def make_off(make_guest):
     return make
 
 
-@pytest.fixture
-def away(guest):
-    """The node that the guest is not on."""
-    return next(node for node in guest.nodes if node is not guest.home)
-
-
 def where(cluster) -> list[str]:
     """The nodes on which the guest runs."""
     guest = str(cluster.instance.pk)

@@ -17,27 +17,16 @@ from sfweb.models import (
     Interface,
     Namespace,
     NamespaceClaim,
-    Node,
     NodeCapacity,
     NodeObject,
     Operation,
     PlacementReservation,
     Step,
 )
-from sfweb.models.fields import FromNow
 from tests.factories import make_namespace
-from tests.operations.test_instance_migrate import ended, migrate, migrate_cold, where, work_until_sent
+from tests.operations.test_instance_migrate import ended, migrate, migrate_cold, silence, where, work_until_sent
 
 CLAIMED = Room(cpus=1, memory_mb=256, disk_gb=8)
-
-
-@pytest.fixture
-def away(guest):
-    return next(node for node in guest.nodes if node is not guest.home)
-
-
-def silence(node) -> None:
-    Node.objects.filter(pk=node.pk).update(last_seen=FromNow(-3600))
 
 
 def test_en_14_deleted_before_the_other_node_has_confirmed_it_is_wanted_nowhere(guest, away):

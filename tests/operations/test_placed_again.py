@@ -8,6 +8,9 @@ from sftasks.operations import instance_create, instance_delete, network_create
 from sftasks.reconcilers import node_objects
 from sfweb.domain import node_life
 from sfweb.models import (
+    Artifact,
+    ArtifactVersion,
+    Blob,
     CarrierLease,
     Event,
     EventObject,
@@ -89,7 +92,37 @@ def test_a_blob_that_has_no_room_on_the_node_sends_the_instance_to_another(wide)
     row = row_of(accepted)
     assert (row.state, ended(accepted).state) == ("created", "succeeded"), row.error_message
     assert row.node_id != first.pk
+    assert (Artifact.objects.get().state, ArtifactVersion.objects.get().blob) == ("created", Blob.objects.get())
     assert not Step.objects.filter(operation=accepted.operation, node=first.pk).exists()
+    assert wide.findings() == []
+
+
+def on(cluster, name, node):
+    """On that node as if it had been chosen, not asked for."""
+    wanted = new_instance(name, "tenant", "net", placed_on=node.name)
+    accepted = cluster.ask(instance_create.request, cluster.caller, wanted)
+    Instance.objects.filter(pk=accepted.row.pk).update(requested_placement=None)
+    return accepted
+
+
+def test_an_image_that_the_first_node_had_no_room_for_is_fetched_by_those_that_waited_for_it(wide):
+    made = [on(wide, node.name, node) for node in wide.nodes[:3]]
+    wide.nodes[0].host.fail_next("fetch_blob", FULL)
+    wide.settle()
+    assert [row_of(each).state for each in made] == ["created"] * 3, [row_of(each).error_message for each in made]
+    assert [row_of(each).node_id for each in made[1:]] == [node.pk for node in wide.nodes[1:3]]
+    artifact = Artifact.objects.get()
+    assert (artifact.state, artifact.versions.get().blob) == ("created", Blob.objects.get())
+    assert wide.findings() == []
+
+
+def test_an_image_that_no_node_can_fetch_ends_them_all(wide):
+    made = [on(wide, node.name, node) for node in wide.nodes[:3]]
+    for node in wide.nodes:
+        node.host.fail_next("fetch_blob", FULL, times=9)
+    wide.settle()
+    assert [row_of(each).state for each in made] == ["error"] * 3
+    assert (Artifact.objects.get().state, Blob.objects.get().state) == ("error", "error")
     assert wide.findings() == []
 
 
@@ -150,6 +183,7 @@ def vanish(cluster, node):
 
 
 def test_a_node_that_goes_missing_before_it_was_asked_to_start_the_guest_is_left(wide):
+    Node.objects.filter(pk=wide.nodes[3].pk).update(cordoned=True)  # without the carrier no guest of it starts anywhere
     accepted, first = create(wide)
     wide.nodes.remove(first)
     for _ in range(3):
@@ -246,4 +280,17 @@ def test_en_14_it_can_be_ended_while_it_waits_for_another_node(wide, end):
     assert set(NodeCapacity.objects.values_list("used_cpus", flat=True)) == {0}
     held = NodeObject.objects.filter(object_type="instance", wanted="present")
     assert not held.exists()
+    assert wide.findings() == []
+
+
+def test_en_12_a_delete_ends_when_the_node_that_refused_it_has_confirmed_too(wide):
+    accepted, first = create(wide)
+    refuse_once(wide, accepted, first)
+    wide.run(first.tell)
+    wide.ask(instance_delete.request, wide.caller, row_of(accepted))
+    wide.settle()
+    assert row_of(accepted).state == "deleted"
+    held = NodeObject.objects.filter(object_type="instance", object_uuid=accepted.row.pk)
+    assert not held.exclude(applied_wanted="absent").exists()
+    assert not PlacementReservation.objects.filter(instance=accepted.row, state="claimed").exists()
     assert wide.findings() == []

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sftasks import explain, parents, sweep
-from sftasks.operations import instance_create, instance_migrate, node_delete
+from sftasks import engine, explain, parents, sweep
+from sftasks.operations import instance_create, instance_delete, instance_migrate, node_delete
 from sftasks.reconcilers import node_deletes
 from sfweb.domain import node_life
 from sfweb.errors import Conflict, NoCapacity
@@ -111,6 +111,10 @@ def test_a_node_that_carries_networks_or_expects_a_guest_is_refused_all_the_same
     with pytest.raises(Conflict, match="carries 1 networks") as caught:
         full.ask(node_delete.request, full.caller, carrier.row, True)
     assert [row["name"] for row in caught.value.details["on_it"]["networks"]] == ["net"]
+    Node.objects.filter(pk=carrier.pk).update(state="missing")
+    with pytest.raises(Conflict, match="carries 1 networks"):
+        full.ask(node_delete.request, full.caller, carrier.row, True)
+    Node.objects.filter(pk=carrier.pk).update(state="created")
     CarrierLease.objects.update(node=None)
     moving = Instance.objects.get(name="one")
     full.ask(instance_migrate.request, full.caller, moving, carrier.name, None)
@@ -136,3 +140,20 @@ def test_a_delete_of_an_instance_that_nobody_waits_for_yet_is_found_again(full, 
     assert Operation.objects.filter(kind="instance_delete").count() == 2
     settle(full)
     assert Node.objects.get(pk=full.home.pk).state == State.DELETED
+
+
+@pytest.mark.parametrize("meanwhile", ["cancelled", "moved"])
+def test_what_changes_while_a_page_is_asked_for_counts(full, monkeypatch, meanwhile):
+    operation, genuine = delete(full), instance_delete.request
+
+    def request(caller, row):
+        if meanwhile == "cancelled":
+            engine.cancel(operation.pk, full.caller)
+        else:
+            other = next(node for node in full.nodes if node is not full.home)
+            Instance.objects.exclude(pk=row.pk).update(node=other.pk)
+        return genuine(caller, row)
+
+    monkeypatch.setattr(instance_delete, "request", request)
+    assert full.run(node_deletes.run) == {"asked": 1}
+    assert Operation.objects.filter(kind="instance_delete").count() == 1

@@ -1,13 +1,14 @@
 """put_off: what gathers so that more can join it is done when its time has come (EN-20)."""
 
 import pytest
+from django.db.models import F
 
 from sftasks import engine, explain, mesh
 from sftasks.operations import instance_create, instance_delete, network_delete
 from sftasks.plans import networks
 from sftasks.reconcilers import put_off
 from sfweb.domain.transactions import durable
-from sfweb.models import Network, NodeObject, Operation, Step
+from sfweb.models import CarrierLease, Network, NodeObject, Operation, Step
 from sfweb.models.fields import FromNow
 from tests.factories import new_instance
 
@@ -156,3 +157,27 @@ def test_a_network_goes_at_once_although_its_router_was_told_often(unhurried):
     deletion = served.ask(network_delete.request, served.caller, served.network).operation
     served.settle()
     assert Operation.objects.get(pk=deletion.pk).state == "succeeded"
+
+
+@pytest.mark.parametrize("router_waits", [False, True])
+def test_en_20_a_router_goes_before_its_bridge_whose_news_gather(unhurried, router_waits):
+    served = unhurried
+    guest, carrier = create(served, "guest"), CarrierLease.objects.get().node_id
+    served.settle()
+    network = Network.objects.filter(pk=served.network.pk)
+    for _ in range(engine.MOST_STARTS + 1):
+        network.update(mesh_generation=F("mesh_generation") + 1)
+        served.run(durable(lambda: mesh.tell_peers(network.select_for_update().get())))
+        served.run(lambda: [(node.work(), node.tell()) for node in served.nodes])
+    if router_waits:
+        served.run(durable(lambda: mesh.refresh(network.select_for_update().get(), served.caller)))
+    keys = set(Operation.objects.filter(state="waiting").values_list("object_key", flat=True))
+    assert f"network:{served.network.pk}@{carrier}" in keys
+    assert (f"router:{served.network.pk}@{carrier}" in keys) == router_waits
+    deletion = served.ask(network_delete.request, served.caller, served.network).operation
+    served.ask(instance_delete.request, served.caller, guest)
+    served.settle()
+    assert Operation.objects.get(pk=deletion.pk).state == "succeeded"
+    router = Step.objects.get(action="remove_router")
+    assert Step.objects.get(action="remove_network", node_id=carrier).sent_at > router.finished_at
+    assert served.findings() == []

@@ -9,8 +9,8 @@ import pytest
 
 from nodeagent.host import CommandResult, Refused
 from sftasks import engine, ticks
-from sftasks.operations import instance_delete, instance_power
-from sftasks.reconcilers import hard_deletes
+from sftasks.operations import instance_delete, instance_power, instance_snapshot
+from sftasks.reconcilers import hard_deletes, surplus_versions
 from sftasks.reconcilers import schedules as reconciler
 from sfweb.domain import limits, recurrence, schedules
 from sfweb.domain.callers import CLUSTER
@@ -117,8 +117,65 @@ def test_ro_4_of_n_plus_one_snapshots_n_stay_and_each_of_them_is_whole(guest):
     assert told(row) == ["succeeded"] * 3
     versions = ArtifactVersion.objects.filter(device="vda").order_by("index")
     assert [(one.index, one.blob.state) for one in versions] == [(2, "created"), (3, "created")]
-    whole = SnapshotSet.objects.filter(state="created", versions__isnull=False)
-    assert whole.count() == 2
+    assert SnapshotSet.objects.filter(state="created").count() == 2, "nobody is shown a set that has nothing left"
+    assert guest.findings() == []
+
+
+def kept(row=None):
+    """Versions of vda that this schedule made, or that were asked for by hand, by their number and the state of their bytes."""
+    versions = ArtifactVersion.objects.filter(device="vda", snapshot_set__schedule_uuid=row and row.pk)
+    return list(versions.order_by("index").values_list("index", "blob__state"))
+
+
+def tick(cluster, row):
+    cluster.ask(ticks.trigger, cluster.caller, row)
+    cluster.settle()
+    cluster.run(reconciler.run)
+
+
+def test_ro_4_each_schedule_keeps_its_own_and_what_was_asked_for_by_hand_is_not_counted(guest):
+    daily = make(guest, arguments={"all": True, "max_versions": 1})
+    weekly = make(guest, arguments={"all": True, "max_versions": 2})
+    guest.ask(instance_snapshot.request, guest.caller, guest.instance)
+    guest.settle()
+    for row in (daily, weekly, daily, weekly, daily, weekly, daily):
+        tick(guest, row)
+    assert kept() == [(1, "created")]
+    assert kept(weekly) == [(5, "created"), (7, "created")]
+    assert kept(daily) == [(8, "created")]
+    for _ in range(3):
+        guest.ask(instance_snapshot.request, guest.caller, guest.instance, None, 2)
+        guest.settle()
+    assert guest.run(surplus_versions.run) == {"trimmed": 0}
+    assert [number for number, _ in kept()] == [10, 11]
+    assert [number for number, _ in kept(weekly) + kept(daily)] == [5, 7, 8]
+    assert guest.findings() == []
+
+
+def test_ro_4_another_number_counts_from_the_next_tick_and_a_failed_one_takes_nothing_away(guest):
+    row = make(guest, arguments={"all": True, "max_versions": 3})
+    for _ in range(3):
+        tick(guest, row)
+    guest.run(schedules.change, guest.caller, row, {"arguments": {"all": True, "max_versions": 2}})
+    fail_snapshots(guest)
+    assert [number for number, _ in kept(row)] == [1, 2, 3]
+    tick(guest, row)
+    assert kept(row) == [(3, "created"), (4, "created")]
+
+
+def test_ro_4_a_deleted_schedule_leaves_its_snapshots(guest):
+    row = make(guest, arguments={"all": True, "max_versions": 2})
+    for _ in range(2):
+        tick(guest, row)
+    guest.ask(ticks.trigger, guest.caller, row)
+    guest.run(schedules.remove, guest.caller, row)
+    guest.settle()
+    assert [number for number, _ in kept(row)] == [1, 2, 3], "the last one was on its way"
+    Schedule.objects.update(deleted_at=FromNow(-10_000))
+    assert guest.run(hard_deletes.run)["schedules"] == 1
+    guest.ask(instance_snapshot.request, guest.caller, guest.instance, None, 1)
+    guest.settle()
+    assert [number for number, _ in kept(row)] == [1, 2, 3]
     assert guest.findings() == []
 
 
@@ -408,10 +465,10 @@ def test_ro_12_one_that_raises_does_not_keep_the_others(guest, monkeypatch):
     make_due(sound, 1)
     genuine = ticks.ASK["snapshot"]
 
-    def ask(caller, instance, arguments):
-        if caller.request_id == f"schedule-{broken.pk}":
+    def ask(caller, row):
+        if row.pk == broken.pk:
             raise RuntimeError("never seen before")
-        return genuine(caller, instance, arguments)
+        return genuine(caller, row)
 
     monkeypatch.setattr(ticks, "ASK", {**ticks.ASK, "snapshot": ask})
     guest.run(reconciler.run)

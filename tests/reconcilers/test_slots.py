@@ -64,3 +64,16 @@ def test_a_run_that_takes_longer_than_its_lease_is_not_overlapped(monkeypatch, s
         assert schedule.run("node_states") is None
         assert first.result() == {"missing": 0}
     assert Duty.objects.get().running_until is None
+
+
+def test_en_17_beat_does_itself_what_operations_need_when_no_message_arrives(db):
+    """Without Redis nodes that hold a network still learn of its members, by their reports' answers."""
+    for name in ("sweep_operations", "put_off", "node_states"):
+        Duty.objects.create(name=name, next_run_at=FromNow(-schedule.OVERDUE_SECONDS + 5))
+    understudy = schedule.Understudy()
+    assert not understudy.look()
+    Duty.objects.update(next_run_at=FromNow(-schedule.OVERDUE_SECONDS - 5))
+    assert understudy.look()
+    ran = Duty.objects.exclude(last_run_at=None).values_list("name", flat=True)
+    assert set(ran) == {"sweep_operations", "put_off"}
+    assert not understudy.look()

@@ -24,7 +24,7 @@ def test_en_6_a_waiting_operation_without_a_runner_is_started(guest, monkeypatch
     assert Operation.objects.get(pk=operation.pk).state == "running"
 
 
-def test_en_6_a_running_operation_without_an_open_step_goes_on(guest, monkeypatch):
+def test_co_11_en_6_a_running_operation_without_an_open_step_goes_on(guest, monkeypatch):
     operation = guest.ask(instance_power.request, guest.caller, guest.instance, "poweroff").operation
     Step.objects.filter(operation=operation).update(state="done")
     guest.run(sweep_operations.run)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.plane import Client, Plane, until
+from lab.simulation_report import happened_twice
 from tests.sim.workload import User
 
 pytestmark = pytest.mark.real
@@ -31,6 +32,8 @@ CALM_SECONDS = (0.5, 3.5)
 DOWN_SECONDS = (0.3, 1.5)
 REDIS_AWAY_SECONDS = 20.0
 ONCE_A_LIFE = ("start_domain", "create_disk", "write_config_drive", "stop_domain", "remove_instance_files")
+"""No machine here loses anything by itself and no wish but the two of its life is ever made for an instance: present, then
+absent. So each of these verbs may change something once at most, and nothing may follow the removal of its files."""
 
 
 def _kill(*roles: str) -> Callable[[Plane, random.Random], None]:
@@ -139,34 +142,11 @@ def _run(plane: Plane, faults: list[str], creates: int, user_pause: float) -> li
     return users
 
 
-def _happened_twice(plane: Plane) -> list[str]:
-    """Effects that an instance's one life allows once, and effects after its end.
-
-    No machine here loses anything by itself and no wish but the two of its life is ever made for an instance: present,
-    then absent. So each of these verbs may change something once at most, and nothing may follow the removal of its files.
-    """
-    found = []
-    seen: Counter[tuple[str, str]] = Counter()
-    removed: dict[str, str] = {}
-    for node, verb, thing in plane.effects():
-        instance = thing.partition("/")[0]
-        if verb not in ONCE_A_LIFE:
-            continue
-        seen[verb, thing] += 1
-        if seen[verb, thing] > 1:
-            found.append(f"{node}: {verb} {thing} for the {seen[verb, thing]}. time")
-        if instance in removed:
-            found.append(f"{node}: {verb} {thing} after its files were removed on {removed[instance]}")
-        if verb == "remove_instance_files":
-            removed[instance] = node
-    return found
-
-
 def _check(plane: Plane, client: Client, users: list[User]) -> None:
     began = time.monotonic()
     until(lambda: not plane.open_operations(), 60, f"every operation ends: {plane.open_operations()[:5]}", pause=0.3)
     print(f"settled {time.monotonic() - began:.1f} s after the last request")
-    assert _happened_twice(plane) == []
+    assert happened_twice(plane.effects(), ONCE_A_LIFE, ONCE_A_LIFE) == []
     shown = {row["uuid"]: row for row in client.ok("GET", "/instances?all=true")}
     alive = {instance for user in users for instance in user.alive}
     gone = {instance for user in users for instance in user.gone}

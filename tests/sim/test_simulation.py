@@ -35,7 +35,7 @@ def test_a_run_that_went_wrong_says_so(tmp_path):
     (effects / "0").write_text(
         "sim1 create_disk a/vda\nsim2 create_disk a/vda\nsim1 remove_instance_files a\nsim1 start_domain a\n"
     )
-    found = simulation_report.happened_twice(effects)
+    found = simulation_report.happened_twice(simulation_report.effects_in(effects))
     assert found == [
         "sim2: create_disk a/vda for the 2. time",
         "sim1: start_domain a after its files were removed",

@@ -16,7 +16,7 @@ WHERE steps.state IN ('planned', 'sent')
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sfweb', '0005_gathered_changes'),
+        ('sfweb', '0004_bursts_ranks_and_retention'),
     ]
 
     operations = [
