@@ -1,14 +1,23 @@
 """An operation that has no steps of its own and waits for others, which a reconciler asks for in its name."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from sftasks import engine
+from sftasks.operation import Accepted
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
-from sfweb.models import DependencyKind, Operation
+from sfweb.errors import Conflict, NotFound
+from sfweb.models import DependencyKind, Operation, OperationDependency
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import OperationState
+
+log = logging.getLogger(__name__)
+PAGE = 100
 
 
 def whoever_asked(caller: Caller) -> list[str]:
@@ -29,6 +38,28 @@ def wait_for(parent: UUID, needs: Sequence[Operation], kind: str = DependencyKin
     if operation.state == OperationState.WAITING:
         engine.depend(operation, needs, kind=kind)
         engine.after_commit(engine.advance, parent)
+
+
+def ask_for(operation: Operation, rows: "QuerySet[Any, Any]", delete: Callable[[Caller, Any], Accepted]) -> int:
+    """Ask for the deletes of a page of `rows`, in their order, that the waiting operation has not asked for; how many.
+
+    A page takes its time: before each it is looked whether that is still asked for and the row still one of these.
+    """
+    waiting = Operation.objects.filter(pk=operation.pk, state=OperationState.WAITING)
+    known = OperationDependency.objects.filter(operation=operation).values("needs__targets__target_uuid")
+    asked = []
+    for row in rows.exclude(pk__in=known)[:PAGE]:
+        if not waiting.exists() or not rows.filter(pk=row.pk).exists():
+            continue
+        try:
+            asked.append(delete(asker(operation), row).operation)
+        except NotFound:
+            continue  # it has gone by itself
+        except Conflict as error:
+            log.info("not yet: %s", error, extra={"uuid": str(row.pk)})
+    if asked:
+        wait_for(operation.pk, asked)
+    return len(asked)
 
 
 def tell_progress(operation: Operation, left: int) -> None:

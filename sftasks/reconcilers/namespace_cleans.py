@@ -4,7 +4,6 @@ Each delete is an operation of its own, asked for once; the emptying depends on 
 kind has ended, and ends itself when one could not be done (AR-15).
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -13,12 +12,9 @@ from sftasks import parents
 from sftasks.operation import Accepted
 from sftasks.operations import artifact_delete, instance_delete, namespace_clean, network_delete
 from sfweb.domain.callers import Caller
-from sfweb.errors import Conflict, NotFound
-from sfweb.models import Operation, OperationDependency
+from sfweb.models import Operation
 from sfweb.models.state import OperationState
 
-log = logging.getLogger(__name__)
-PAGE = 100
 DELETES: dict[str, Callable[[Caller, Any], Accepted]] = {
     "instances": instance_delete.request,
     "networks": network_delete.request,
@@ -37,22 +33,7 @@ def go_on(clean: UUID) -> int:
     if operation is None:
         return 0
     phase = next((name for name in namespace_clean.PHASES if namespace_clean.remaining(operation, name).exists()), None)
-    return _ask(operation, phase) if phase else 0
-
-
-def _ask(operation: Operation, phase: str) -> int:
-    asked = set(
-        OperationDependency.objects.filter(operation=operation).values_list("needs__targets__target_uuid", flat=True)
-    )
-    rows = namespace_clean.remaining(operation, phase).exclude(pk__in=asked).select_related("namespace")
-    deletes = []
-    for row in rows.order_by("created_at")[:PAGE]:
-        try:
-            deletes.append(DELETES[phase](parents.asker(operation), row).operation)
-        except NotFound:
-            continue  # it has gone by itself
-        except Conflict as error:
-            log.info("not yet: %s", error, extra={"uuid": str(row.pk)})
-    if deletes:
-        parents.wait_for(operation.pk, deletes)
-    return len(deletes)
+    if phase is None:
+        return 0
+    rows = namespace_clean.remaining(operation, phase).select_related("namespace").order_by("created_at")
+    return parents.ask_for(operation, rows, DELETES[phase])

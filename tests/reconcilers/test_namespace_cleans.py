@@ -3,7 +3,7 @@
 import pytest
 
 from sftasks import engine, parents
-from sftasks.operations import instance_create, namespace_clean
+from sftasks.operations import instance_create, instance_delete, namespace_clean
 from sftasks.reconcilers import namespace_cleans
 from sfweb.models import Instance, Namespace, Operation, OperationDependency
 from sfweb.models.state import State
@@ -30,15 +30,25 @@ def test_each_delete_is_asked_for_once_and_waited_for(cleaning):
 
 
 def test_a_page_at_a_time(cleaning, monkeypatch):
-    monkeypatch.setattr(namespace_cleans, "PAGE", 1)
+    monkeypatch.setattr(parents, "PAGE", 1)
     assert cleaning.run(namespace_cleans.run) == {"asked": 1}
     assert cleaning.run(namespace_cleans.run) == {"asked": 1}
     assert cleaning.run(namespace_cleans.run) == {"asked": 0}
 
 
-def test_what_somebody_deleted_already_is_joined_or_left_out(cleaning):
-    from sftasks.operations import instance_delete
+def test_nothing_more_is_deleted_once_it_was_cancelled_within_a_page(cleaning, monkeypatch):
+    genuine = instance_delete.request
 
+    def request(caller, row):
+        engine.cancel(cleaning.clean.pk, cleaning.caller)
+        return genuine(caller, row)
+
+    monkeypatch.setitem(namespace_cleans.DELETES, "instances", request)
+    assert cleaning.run(namespace_cleans.run) == {"asked": 1}
+    assert Operation.objects.filter(kind="instance_delete").count() == 1
+
+
+def test_what_somebody_deleted_already_is_joined_or_left_out(cleaning):
     gone = cleaning.ask(instance_delete.request, cleaning.caller, cleaning.instance).operation
     assert cleaning.run(namespace_cleans.run) == {"asked": 2}
     assert Operation.objects.filter(kind="instance_delete").count() == 2

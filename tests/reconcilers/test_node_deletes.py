@@ -76,7 +76,7 @@ def test_its_instances_go_and_then_the_node(full):
 
 def test_progress_is_told(full, monkeypatch):
     operation = delete(full)
-    monkeypatch.setattr(node_deletes, "PAGE", 1)
+    monkeypatch.setattr(parents, "PAGE", 1)
     full.run(node_deletes.run)
     full.settle(rounds=4)
     full.run(node_deletes.run)
