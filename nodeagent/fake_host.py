@@ -14,6 +14,7 @@ from nodeagent.fake_faults import Crash
 from nodeagent.fake_guests import BOOTED
 from nodeagent.fake_moves import FakeMoves
 from nodeagent.host import (
+    PROGRAMS,
     BlobFacts,
     Call,
     Capacity,
@@ -83,7 +84,7 @@ class FakeHost(FakeMoves):
         """Nothing here is ever half made."""
 
     def cpu_fractions(self) -> dict[str, float]:
-        return {"report": 0.01, "work": 0.02}
+        return dict.fromkeys(PROGRAMS, 0.01)
 
     def measured(self) -> dict[str, float]:
         return {"cpus": 0.5, "memory_mb": 1024, "disk_gb": 10}

@@ -24,6 +24,10 @@ from nodeagent.specs import (
 )
 
 
+PROGRAMS = ("report", "work", "work-bulk", "serve")
+"""The agent's own programs on every node, by role; beside them runs `nethelper`."""
+
+
 class Refused(Exception):
     """A known permanent cause; `code` is one of those that the action lists, `facts` what the control plane can mend by."""
 

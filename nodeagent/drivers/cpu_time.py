@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nodeagent.config import Config
+from nodeagent.host import PROGRAMS
 
-ROLES = ("report", "work", "work-bulk", "serve")
 _CREDENTIALS = struct.Struct("3i")
 _PROC = Path("/proc")
 
@@ -60,7 +60,7 @@ class CpuMeter:
         return found
 
     def _running(self) -> Iterator[tuple[str, int]]:
-        for role in ROLES:
+        for role in PROGRAMS:
             with suppress(OSError, ValueError):
                 pid = int(_note_path(self._config, role).read_text())
                 words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
