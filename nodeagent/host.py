@@ -23,7 +23,6 @@ from nodeagent.specs import (
     RouterSpec,
 )
 
-
 PROGRAMS = ("report", "work", "work-bulk", "serve")
 """The agent's own programs on every node, by role; beside them runs `nethelper`."""
 
