@@ -21,7 +21,7 @@ import pytest
 from lab.clean_room import DEVICES, make_system
 from lab.network import ip
 from lab.plane import Client, Plane, Size, new_instance, until
-from nodeagent.drivers.cpu_time import ROLES
+from nodeagent.host import PROGRAMS
 
 pytestmark = [
     pytest.mark.real,
@@ -150,7 +150,7 @@ def _start_a_guest(client: Client, room: Path) -> None:
         return (row["state"], row["power_state"]) == ("created", "on")
 
     until(running, GUEST_SECONDS, "a guest runs", pause=0.5)
-    roles = {f"process_cpu_fraction_{role}" for role in ("nethelper", *ROLES)}
+    roles = {f"process_cpu_fraction_{role}" for role in ("nethelper", *PROGRAMS)}
     until(lambda: roles <= client.ok("GET", "/nodes/fresh/processmetrics").keys(), 90, "every role runs", pause=1)
 
 
