@@ -125,6 +125,12 @@ def _waiting() -> "QuerySet[Operation, UUID]":
     return unhindered(rows).order_by("?").values_list("pk", flat=True)[:PAGE]
 
 
+def start(operation: UUID) -> int:
+    """`advance` for one of many, which counts."""
+    engine.advance(operation)
+    return 1
+
+
 def unhindered(rows: "QuerySet[Operation]") -> "QuerySet[Operation]":
     """Those with nothing open in front of them, and nobody running on the same object."""
     needs = OperationDependency.objects.filter(operation=OuterRef("pk"), needs__state__in=OPEN_OPERATION)

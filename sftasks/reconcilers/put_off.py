@@ -7,7 +7,7 @@ left for the next one, and in the end for `node_objects` and the sweep.
 from functools import partial
 from uuid import UUID
 
-from sftasks import engine, mesh, sweep
+from sftasks import mesh, sweep
 from sftasks.passes import one_of_many
 from sfweb.domain.transactions import durable
 from sfweb.models import Network, Operation
@@ -25,15 +25,10 @@ def run() -> dict[str, int]:
     )
     rows = Operation.objects.filter(state=OperationState.WAITING, not_before__lte=UtcNow())
     due = sweep.unhindered(rows).order_by("not_before").values_list("pk", flat=True)[:PAGE]
-    started = sum(one_of_many(partial(_start, pk), "cannot be started", operation=str(pk)) for pk in list(due))
+    started = sum(one_of_many(partial(sweep.start, pk), "cannot be started", operation=str(pk)) for pk in list(due))
     return {"told": told, "started": started}
 
 
 @durable
 def _tell(pk: UUID) -> int:
     return mesh.tell_peers(Network.objects.select_for_update().get(pk=pk))
-
-
-def _start(pk: UUID) -> int:
-    engine.advance(pk)
-    return 1

@@ -45,7 +45,7 @@ def run() -> dict[str, int]:
     for pk in _waiting():
         if time.monotonic() > end:
             break
-        _guarded(_advance, pk)
+        _guarded(sweep.start, pk)
     return counts | {"started": sum(started)}
 
 
@@ -111,11 +111,6 @@ def _waiting() -> "QuerySet[Operation, UUID]":
     """Operations of ticks that nothing open is in front of, the oldest first: those of this pass, and what others left."""
     rows = Operation.objects.filter(state=OperationState.WAITING, ticks__state=TickState.STARTED)
     return sweep.unhindered(rows).order_by("created_at").values_list("pk", flat=True)[:MOST_ADVANCED]
-
-
-def _advance(operation: UUID) -> int:
-    engine.advance(operation)
-    return 1
 
 
 def _replaced() -> "QuerySet[Operation, UUID]":
