@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from django.db.models import QuerySet
 
 from sftasks import engine
 from sftasks.operation import Accepted
+from sftasks.passes import one_of_many
 from sfweb.domain.callers import Caller
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
@@ -29,6 +31,18 @@ def asker(operation: Operation) -> Caller:
     """Who asked for it, as the one who asks for what it waits for."""
     namespace, key = operation.params["by"]
     return Caller(namespace=namespace, namespace_uuid=None, key_name=key, request_id=operation.request_id)
+
+
+def go_on_with_each(kind: str, go_on: Callable[[Operation], int]) -> int:
+    """What `go_on` counts for the waiting operations of the kind, the oldest first; one keeps no other back (RO-12)."""
+
+    def one(pk: UUID) -> int:
+        operation = Operation.objects.filter(pk=pk, state=OperationState.WAITING).first()
+        return go_on(operation) if operation else 0
+
+    waiting = Operation.objects.filter(kind=kind, state=OperationState.WAITING).order_by("created_at")
+    keys = list(waiting.values_list("pk", flat=True))
+    return sum(one_of_many(partial(one, pk), f"{kind} cannot go on", operation=str(pk)) for pk in keys)
 
 
 @durable

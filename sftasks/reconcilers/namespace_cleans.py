@@ -6,14 +6,12 @@ kind has ended, and ends itself when one could not be done (AR-15).
 
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 from sftasks import parents
 from sftasks.operation import Accepted
 from sftasks.operations import artifact_delete, instance_delete, namespace_clean, network_delete
 from sfweb.domain.callers import Caller
 from sfweb.models import Operation
-from sfweb.models.state import OperationState
 
 DELETES: dict[str, Callable[[Caller, Any], Accepted]] = {
     "instances": instance_delete.request,
@@ -23,15 +21,11 @@ DELETES: dict[str, Callable[[Caller, Any], Accepted]] = {
 
 
 def run() -> dict[str, int]:
-    waiting = Operation.objects.filter(kind="namespace_clean", state=OperationState.WAITING).order_by("created_at")
-    return {"asked": sum(go_on(pk) for pk in list(waiting.values_list("pk", flat=True)))}
+    return {"asked": parents.go_on_with_each("namespace_clean", go_on)}
 
 
-def go_on(clean: UUID) -> int:
+def go_on(operation: Operation) -> int:
     """Ask for a page of the deletes that are next; how many."""
-    operation = Operation.objects.filter(pk=clean, state=OperationState.WAITING).first()
-    if operation is None:
-        return 0
     phase = next((name for name in namespace_clean.PHASES if namespace_clean.remaining(operation, name).exists()), None)
     if phase is None:
         return 0

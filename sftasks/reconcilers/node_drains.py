@@ -1,14 +1,12 @@
 """Brings drains on: asks for the next moves, a few at a time, notes what has to stay and why, and ends what is done."""
 
 import logging
-from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 
 from sftasks import engine, parents
 from sftasks.operations import instance_migrate, node_drain
-from sftasks.passes import one_of_many
 from sfweb.domain.nodes import instances_on
 from sfweb.domain.transactions import durable
 from sfweb.errors import SteadyfistError
@@ -22,16 +20,11 @@ ON_ITS_WAY = (State.INITIAL, State.CREATING, State.DELETE_WAIT)
 
 
 def run() -> dict[str, int]:
-    waiting = Operation.objects.filter(kind="node_drain", state=OperationState.WAITING).order_by("created_at")
-    drains = list(waiting.values_list("pk", flat=True))
-    return {"asked": sum(one_of_many(partial(go_on, pk), "drain cannot go on", drain=str(pk)) for pk in drains)}
+    return {"asked": parents.go_on_with_each("node_drain", go_on)}
 
 
-def go_on(drain: UUID) -> int:
+def go_on(operation: Operation) -> int:
     """Ask for the next moves of one drain; how many."""
-    operation = Operation.objects.filter(pk=drain, state=OperationState.WAITING).first()
-    if operation is None:
-        return 0
     tried = {move.params["instance"]: move for move in node_drain.moves(operation).order_by("created_at")}
     moving, asked = sum(move.state in OPEN_OPERATION for move in tried.values()), 0
     for row in node_drain.to_move(operation):
@@ -40,7 +33,7 @@ def go_on(drain: UUID) -> int:
         asked += _go_on_with(operation, row, tried.get(str(row.pk)))
     parents.tell_progress(operation, instances_on(UUID(operation.params["node"])).count())
     if not moving and not asked:
-        _settle(drain)
+        _settle(operation.pk)
     return asked
 
 
