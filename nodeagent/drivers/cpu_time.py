@@ -16,6 +16,8 @@ from nodeagent.host import PROGRAMS
 
 _CREDENTIALS = struct.Struct("3i")
 _PROC = Path("/proc")
+_USER, _SYSTEM, _BORN = 11, 12, 19
+"""Places in `_fields`: CPU time in the program and in the kernel for it, and its start; clock ticks (proc(5), less 3)."""
 
 
 class Sample(NamedTuple):
@@ -27,10 +29,10 @@ class Sample(NamedTuple):
 
 
 def note(config: Config, role: str) -> None:
-    """Leave this program's number for the one that reports."""
+    """Leave this program's number, and when it was started, for the one that reports."""
     path = _note_path(config, role)
     temporary = path.with_suffix(".new")
-    temporary.write_text(str(os.getpid()))
+    temporary.write_text(f"{os.getpid()} {_fields(os.getpid())[_BORN]}")
     temporary.replace(path)
 
 
@@ -61,11 +63,11 @@ class CpuMeter:
 
     def _running(self) -> Iterator[tuple[str, int]]:
         for role in PROGRAMS:
-            with suppress(OSError, ValueError):
-                pid = int(_note_path(self._config, role).read_text())
-                words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-                if role.encode() in words:  # and not whoever got its number since
-                    yield role, pid
+            with suppress(OSError, ValueError, IndexError):
+                number, born = _note_path(self._config, role).read_text().split()
+                # and not whoever got its number since; the command line would not tell, Celery writes over it
+                if _fields(int(number))[_BORN] == born:
+                    yield role, int(number)
         with suppress(OSError):
             yield "nethelper", _listener_of(self._config.helper_socket)
 
@@ -80,7 +82,11 @@ def _listener_of(path: Path) -> int:
 def _look(pid: int) -> tuple[Sample, float]:
     """A sample of the program, and when it was started."""
     ticks = os.sysconf("SC_CLK_TCK")
-    # the name, in brackets, may have blanks and brackets in it
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    fields = _fields(pid)
     uptime = float((_PROC / "uptime").read_text().split()[0])
-    return Sample(pid, (int(fields[11]) + int(fields[12])) / ticks, uptime), int(fields[19]) / ticks
+    return Sample(pid, (int(fields[_USER]) + int(fields[_SYSTEM])) / ticks, uptime), int(fields[_BORN]) / ticks
+
+
+def _fields(pid: int) -> list[str]:
+    """What the kernel says of a process after its name, which is in brackets and may have blanks and brackets in it."""
+    return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
