@@ -235,7 +235,8 @@ def _restart_database(plane: Plane) -> None:
 
 
 def _kill_workers(plane: Plane) -> None:
-    for name in ("control", "beat"):
+    """The control worker twice, the second time as soon as it runs again."""
+    for name in ("control", "beat", "control"):
         plane.kill(name)
         plane.restart(name)
 
