@@ -26,6 +26,7 @@ from nodeagent.host import (
     Refused,
     Retry,
     Transfer,
+    Usage,
 )
 from nodeagent.specs import (
     ConfigDrive,
@@ -88,6 +89,14 @@ class FakeHost(FakeMoves):
 
     def measured(self) -> dict[str, float]:
         return {"cpus": 0.5, "memory_mb": 1024, "disk_gb": 10}
+
+    def usage(self) -> Usage:
+        with self._held("usage") as held:
+            carried = {"mesh": {"received_bytes": 512, "sent_bytes": 1024}}
+            return Usage(
+                instances={instance: {"cpu_seconds": 1.5, "memory_mb": 64} for instance in held["domains"]},
+                networks=dict.fromkeys(held["networks"], carried),
+            )
 
     def probe_storage(self) -> dict[str, str]:
         return dict(self.broken_storage)

@@ -121,6 +121,17 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """{uuid: counters} of running guests and of networks here, since they were started or came.
+
+    Their shapes are in docs/operations-and-events.md.
+    """
+
+    instances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """Captured disks: {device: the blob that each became}; `quiesced` when the guest had written all it had."""
 
@@ -315,6 +326,9 @@ class Machine(Host, Protocol):
 
     def measured(self) -> Mapping[str, float]:
         """What is in use now, by whomever: `cpus` by the load of a minute, `memory_mb` MiB, `disk_gb` GiB."""
+
+    def usage(self) -> Usage:
+        """What guests and networks have used so far."""
 
     def probe_storage(self) -> Mapping[str, str]:
         """{part: what is wrong} of "blobs", "instances" and "uploads" that did not take a write in time."""

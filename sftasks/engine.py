@@ -302,16 +302,17 @@ def _start(operation: Operation) -> list[Step] | None:
 
 
 def _dependencies_allow(operation: Operation) -> bool:
-    for need in statements.needs_of(operation.pk):
-        if need.state in OPEN_OPERATION:
-            return False
-        if need.how == DependencyKind.DEPENDS_ON and need.state != OperationState.SUCCEEDED:
+    """What failed counts at once, however many others are still open; the oldest failure is the cause."""
+    needs = statements.needs_of(operation.pk)
+    for need in needs:
+        failed = need.state not in OPEN_OPERATION and need.state != OperationState.SUCCEEDED
+        if failed and need.how == DependencyKind.DEPENDS_ON:
             message = need.error_message or f"{need.kind} {need.state}"
             node = need.object_key.partition("@")[2]
             if not (node and go_elsewhere(operation, UUID(node), need.error_code, message)):
                 end(operation, OperationState.CANCELLED, "dependency.failed", message)
             return False
-    return True
+    return not any(need.state in OPEN_OPERATION for need in needs)
 
 
 def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from sftasks import attachment, mesh, wishes
@@ -149,15 +150,17 @@ def _take_another(
     said = {UUID(each["node"]): f"{each['code']}: {each['message']}" for each in refused}
     limits.lock(known.namespace_id)
     try:
-        offer, asked = find_place(known, None, still_holding(known.pk), said)
+        with transaction.atomic():  # without a port for it the room is given back
+            offer, asked = find_place(known, None, still_holding(known.pk), said)
+            row = Instance.objects.select_for_update().get(pk=known.pk)
+            taken = claim(row, offer, asked, replace(CLUSTER, request_id=operation.request_id))
     except (NoCapacity, Conflict) as error:
-        nearest = error.details["nodes"][-NODES_SHOWN:]
+        nearest = error.details.get("nodes", [])[-NODES_SHOWN:]
         operation.params["nowhere"] = f"{error}: {', '.join(' '.join((one['node'], one['stage'])) for one in nearest)}"
         events.record_on(operation, "audit", "no other node takes it", extra=error.details)
         return None
-    row = Instance.objects.select_for_update().get(pk=known.pk)
     _fetch_again(row)
-    switch(row, offer.node, claim(row, offer, asked, replace(CLUSTER, request_id=operation.request_id)))
+    switch(row, offer.node, taken)
     settle(row)
     return bring(row, offer.node, blobs_of(row), CLUSTER, is_new=True)
 

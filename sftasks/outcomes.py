@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Case, Value, When
 
 from nodeagent.action import Action, actions
 from nodeagent.wire import Kind as OutcomeKind
 from nodeagent.wire import Outcome, dump
 from sftasks.operation import kinds, served
 from sfweb.domain import events
-from sfweb.models import NodeObject, Operation, Step
+from sfweb.models import NodeObject, Operation, Step, Wanted
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import StepState, transition
 
@@ -31,6 +32,9 @@ class Verdict(enum.Enum):
     PARK = "park"
 
 
+GONE = Case(When(wanted=Wanted.ABSENT, then=Value(Wanted.ABSENT)), default=None)
+
+
 def apply(operation: Operation, step: Step, outcome: Outcome) -> Verdict:
     """Write the outcome to the step, and say what it means for the operation."""
     action = actions()[step.action]
@@ -42,7 +46,11 @@ def apply(operation: Operation, step: Step, outcome: Outcome) -> Verdict:
 
 
 def confirm(step: Step, outcome: Outcome) -> None:
-    """The node holds what the step's generation said: an older confirmation never overwrites a newer one."""
+    """The node holds what the step's generation said: an older confirmation never overwrites a newer one.
+
+    That it held nothing says nothing any more when the object is wanted again: it may be told to make it at any moment,
+    and whoever asks what may be there then must not hear that it is gone.
+    """
     kind = served()[step.object_type]
     if step.action not in (kind.ensure, kind.remove):
         return
@@ -53,7 +61,7 @@ def confirm(step: Step, outcome: Outcome) -> None:
         applied_generation__lte=step.generation,
     ).update(
         applied_generation=step.generation,
-        applied_wanted="present" if step.action == kind.ensure else "absent",
+        applied_wanted=Value(Wanted.PRESENT) if step.action == kind.ensure else GONE,
         seq=outcome.seq,
         absences=0,
         error=None,

@@ -112,10 +112,11 @@ def start_operation(operation: Operation, running_key: str | None) -> bool:
 
 
 def needs_of(operation: UUID) -> list[Need]:
-    """What an operation waits for, or has waited for."""
+    """What an operation waits for, or has waited for, by age: of two that failed, the first tells why."""
     sql = (
         "SELECT edge.kind, needed.state, needed.kind, needed.object_key, needed.error_code, needed.error_message"
         " FROM operation_dependencies edge JOIN operations needed ON needed.uuid = edge.needs_id WHERE edge.operation_id = %s"
+        " ORDER BY needed.created_at, needed.uuid"
     )
     return [Need(*row) for row in _rows(sql, [str(operation)])]
 

@@ -7,7 +7,7 @@ import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from nodeagent.config import Config
 from nodeagent.drivers import config_drive, console_log, domain_xml, fetch, firmware, machine
@@ -21,8 +21,10 @@ from nodeagent.drivers.domains import Domains, GraphicsAccess
 from nodeagent.drivers.guest_agent import GuestAgents
 from nodeagent.drivers.layout import Layout, remove
 from nodeagent.drivers.moves import Moves
+from nodeagent.drivers.net import Net
 from nodeagent.drivers.snapshots import Snapshots
 from nodeagent.drivers.storage import Storage
+from nodeagent.drivers.usage import UsageMeter
 from nodeagent.host import (
     BlobCheck,
     BlobFacts,
@@ -38,6 +40,7 @@ from nodeagent.host import (
     Retry,
     Snapshot,
     Transfer,
+    Usage,
 )
 from nodeagent.nethelper import names
 from nodeagent.nethelper.protocol import NetworkError
@@ -58,44 +61,6 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class NetworkHoldings(Protocol):
-    """{network uuid: vni} of what is there; `unreadable` names what no uuid is known for."""
-
-    @property
-    def networks(self) -> Mapping[str, int]: ...
-
-    @property
-    def routers(self) -> Mapping[str, int]: ...
-
-    @property
-    def unreadable(self) -> tuple[str, ...]: ...
-
-
-class NetworkChange(Protocol):
-    """What the privileged process answers to an ensure or a remove."""
-
-    @property
-    def change(self) -> str: ...
-
-
-class Net(Protocol):
-    """The privileged process's client, as far as the host needs it."""
-
-    def ensure_network(self, spec: NetworkSpec) -> NetworkChange: ...
-
-    def remove_network(self, network: str, vni: int) -> NetworkChange: ...
-
-    def ensure_router(self, spec: RouterSpec) -> NetworkChange: ...
-
-    def remove_router(self, network: str, vni: int) -> NetworkChange: ...
-
-    def ping(self, network: str, vni: int, address: str) -> Any: ...
-
-    def check_routers(self) -> Any: ...
-
-    def inventory(self) -> NetworkHoldings: ...
-
-
 class RealHost:
     """Thread-safe; one a process. `acceleration` is kvm or tcg; empty asks the configuration, then the probe."""
 
@@ -114,6 +79,7 @@ class RealHost:
         self._snapshots = Snapshots(self._layout, self._blobs, self._domains)
         self._devices = Devices(self._domains)
         self._storage = Storage(self._layout)
+        self._usage = UsageMeter(self._layout, self._domains, net)
         self._moves = Moves(config, self._layout, self._blobs, self._domains)
 
     @cached_property
@@ -344,6 +310,9 @@ class RealHost:
 
     def measured(self) -> dict[str, float]:
         return machine.measured(self._config.state)
+
+    def usage(self) -> Usage:
+        return self._usage.read()
 
     def _instances(self) -> dict[str, str]:
         """Without the domains nobody knows which instance is off, so both are read or neither counts."""

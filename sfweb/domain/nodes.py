@@ -10,15 +10,24 @@ from sfweb.domain.callers import Caller
 from sfweb.domain.events import record
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, NotFound
-from sfweb.models import Instance, Node
+from sfweb.models import Instance, Node, Operation
 from sfweb.models.fields import FromNow
-from sfweb.models.state import State
+from sfweb.models.state import OPEN_OPERATION, State
 
 
 @durable
 def cordon(caller: Caller, node: Node, cordoned: bool) -> None:
-    """Let nothing new be placed on the node, or let it again. What is there stays. NotFound for a deleted node."""
-    set_cordoned(caller, node, cordoned)
+    """Let nothing new be placed on the node, or let it again. What is there stays.
+
+    Raises NotFound for a deleted node, Conflict while it goes with all that it has: what came now would go too.
+    """
+    row = Node.objects.select_for_update().get(pk=node.pk)
+    if not cordoned:
+        going = Operation.objects.filter(kind="node_delete", object_key=f"node:{row.pk}", state__in=OPEN_OPERATION)
+        for operation in going[:1]:
+            message = f"node {row.name} is being deleted with all that it has: cancel operation {operation.pk} first"
+            raise Conflict(message, code="node.deleting", details={"operation": str(operation.pk)})
+    set_cordoned(caller, row, cordoned)
 
 
 def set_cordoned(caller: Caller, node: Node, cordoned: bool) -> None:

@@ -164,6 +164,6 @@ def _busy(rows: Sequence[NodeObject]) -> set[str]:
 
 def _is_settled(row: Any) -> bool:
     """True when the node has confirmed the newest wish; an absence has no generation that could be newer."""
-    if row.wanted == Wanted.ABSENT:
-        return row.applied_wanted == Wanted.ABSENT
-    return row.newest is not None and bool(row.applied_generation >= row.newest)
+    if row.applied_wanted != row.wanted:
+        return False
+    return row.wanted == Wanted.ABSENT or (row.newest is not None and bool(row.applied_generation >= row.newest))

@@ -1,6 +1,6 @@
 """network_on_node: one network on one node, as the wish says."""
 
-from sftasks import engine
+from sftasks import engine, mesh
 from sftasks.operation import Accepted
 from sftasks.plans import networks
 from sfweb.domain.transactions import durable
@@ -43,6 +43,32 @@ def test_en_1_every_change_of_the_mesh_raises_its_generation(guest):
     guest.ask(instance_delete.request, guest.caller, guest.instance)
     guest.settle()
     assert Network.objects.get(pk=guest.network.pk).router_generation > before
+
+
+def test_a_late_word_of_absence_says_nothing_of_what_is_wanted_again(served):
+    """The removal is on its way, the network is wanted again and made again; while that is on its way it is not wanted."""
+    node = next(node for node in served.nodes if not node.host.inventory().networks)
+
+    def change(change):
+        served.run(durable(lambda: change(Network.objects.select_for_update().get(pk=served.network.pk))))
+
+    def wanted(network):
+        mesh.bring_network(network, node.pk, served.caller)
+
+    def unwanted(network):
+        mesh.retire(network, [node.pk], served.caller)
+
+    change(wanted)
+    served.settle()
+    assert node.host.inventory().networks
+    change(unwanted)
+    change(wanted)
+    served.run(node.work)
+    served.run(node.tell)
+    change(unwanted)
+    served.settle()
+    assert node.host.inventory().networks == {}
+    assert served.findings() == []
 
 
 def test_repeats_are_harmless(served):

@@ -6,7 +6,8 @@ from nodeagent.host import Refused
 from sftasks import engine, explain, sweep
 from sftasks.operations import instance_create, instance_delete, network_create
 from sftasks.reconcilers import node_objects
-from sfweb.domain import node_life
+from sfweb.domain import allocator, node_life
+from sfweb.domain.allocator import Pool
 from sfweb.models import (
     Artifact,
     ArtifactVersion,
@@ -82,6 +83,21 @@ def test_a_start_that_a_node_refuses_is_made_on_another(wide, code):
     assert (told["node"], told["code"], told["message"]) == (first.name, code, "not here")
     why = explain.why(ended(accepted))
     assert why["refused"] == [{"node": first.name, "code": code, "message": "not here"}]
+    assert wide.findings() == []
+
+
+def test_where_no_two_ports_are_left_it_ends_and_what_was_taken_there_is_given_back(wide, monkeypatch):
+    accepted, first = create(wide)
+    first.host.fail_next("start_domain", FULL)
+    policies = allocator.pool
+    one_port = Pool(49999, 49999, lowest=True)
+    monkeypatch.setattr(allocator, "pool", lambda name: one_port if name.startswith("port") else policies(name))
+    wide.settle()
+    row = row_of(accepted)
+    assert (ended(accepted).state, row.state, row.node_id) == ("failed", "error", first.pk)
+    assert "no free value in port" in explain.why(ended(accepted))["nowhere"]
+    assert not NodeCapacity.objects.exclude(node=first.pk).filter(used_cpus__gt=0).exists()
+    assert not PoolAllocation.objects.filter(value=49999).exists()
     assert wide.findings() == []
 
 

@@ -5,7 +5,7 @@ import pytest
 from sftasks import engine, explain, parents, sweep
 from sftasks.operations import instance_create, instance_delete, instance_migrate, node_delete
 from sftasks.reconcilers import node_deletes
-from sfweb.domain import node_life
+from sfweb.domain import node_life, nodes
 from sfweb.errors import Conflict, NoCapacity
 from sfweb.models import (
     CarrierLease,
@@ -88,6 +88,26 @@ def test_repeated_it_is_the_same_operation(full):
     assert delete(full).pk == first.pk
     settle(full)
     assert full.home.row.state == "deleted"
+
+
+def test_repeated_it_still_belongs_to_who_asked_and_can_be_cancelled(full):
+    operation = delete(full)
+    delete(full)
+    full.ask(engine.cancel, full.caller, operation.pk)
+    assert Operation.objects.get(pk=operation.pk).state == "cancelled"
+    assert full.home.row.state == "created" and full.home.row.cordoned
+
+
+def test_nothing_new_is_let_onto_a_node_that_goes(full):
+    """It would be deleted with the rest, though nobody asked for that."""
+    operation = delete(full)
+    with pytest.raises(Conflict) as caught:
+        full.run(nodes.cordon, full.caller, full.home.row, False)
+    assert (caught.value.code, caught.value.details) == ("node.deleting", {"operation": str(operation.pk)})
+    assert full.home.row.cordoned
+    full.ask(engine.cancel, full.caller, operation.pk)
+    full.run(nodes.cordon, full.caller, full.home.row, False)
+    assert not full.home.row.cordoned
 
 
 def test_a_missing_node_goes_and_what_it_held_is_given_up(full):

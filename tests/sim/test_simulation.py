@@ -1,6 +1,7 @@
 """Fifty nodes and five hundred instances through every fault once: nothing is lost, doubled, leaked or forgotten."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,17 @@ def test_a_crowd_of_nodes_settles_and_everything_agrees(tmp_path):
     assert said["lost"] > 0 and said["doubled"] > 0
     assert run.kinds["instance_create"]["operations"] == options.instances
     assert "<img" in (tmp_path / "report.html").read_text()
+
+
+def test_an_instance_without_a_row_was_deleted_long_ago_or_is_lost():
+    rows = [{"uuid": "a", "name": "a", "state": "created"}, {"uuid": "b", "name": "b", "state": "error"}]
+    client = SimpleNamespace(ok=lambda method, path: rows)
+    plane = SimpleNamespace(sql=lambda statement: [])
+    assert simulation_report.disagreements(plane, client, {"a"}, {"c"}) == []
+    assert simulation_report.disagreements(plane, client, {"a", "d"}, {"b"}) == [
+        "instance d is lost",
+        "instance b is error, not deleted",
+    ]
 
 
 def test_a_run_that_went_wrong_says_so(tmp_path):

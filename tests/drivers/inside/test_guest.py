@@ -149,6 +149,13 @@ def test_its_agent_answers(connection: libvirt.virConnect) -> None:
     assert libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', 10, 0) == '{"return":{}}'
 
 
+def test_what_it_has_used_is_counted(host: RealHost) -> None:
+    used = host.usage().instances[INSTANCE]
+    assert used["cpu_seconds"] > 0.1 and used["memory_mb"] > 16
+    assert used["disks"]["vda"]["read_bytes"] > 2**10
+    assert used["interfaces"][0]["sent_bytes"] > 0 and used["interfaces"][0]["received_bytes"] > 0
+
+
 def test_ag_1_commands_and_files_by_its_agent(host: RealHost) -> None:
     state = host.guest_states()[INSTANCE]
     assert state.booted is not None and 0 <= state.since - state.booted < 600
