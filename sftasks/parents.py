@@ -36,13 +36,15 @@ def asker(operation: Operation) -> Caller:
 def go_on_with_each(kind: str, go_on: Callable[[Operation], int]) -> int:
     """What `go_on` counts for the waiting operations of the kind, the oldest first; one keeps no other back (RO-12)."""
 
-    def one(pk: UUID) -> int:
-        operation = Operation.objects.filter(pk=pk, state=OperationState.WAITING).first()
-        return go_on(operation) if operation else 0
-
     waiting = Operation.objects.filter(kind=kind, state=OperationState.WAITING).order_by("created_at")
     keys = list(waiting.values_list("pk", flat=True))
-    return sum(one_of_many(partial(one, pk), f"{kind} cannot go on", operation=str(pk)) for pk in keys)
+    return sum(one_of_many(partial(go_on_with, pk, go_on), f"{kind} cannot go on", operation=str(pk)) for pk in keys)
+
+
+def go_on_with(pk: UUID, go_on: Callable[[Operation], int]) -> int:
+    """What `go_on` counts for the operation, if it still waits."""
+    operation = Operation.objects.filter(pk=pk, state=OperationState.WAITING).first()
+    return go_on(operation) if operation else 0
 
 
 @durable

@@ -8,7 +8,7 @@ from django.db.models import Q
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operations import namespace_clean
 from sftasks.reconcilers import namespace_cleans
 from sfweb.api.auth import IsCaller, IsSystem
@@ -112,7 +112,8 @@ class NamespaceClean(ApiView):
     def post(self, request: Request, wanted: dict[str, Any], namespace: str) -> Response:
         row = find_own_namespace(self.caller, namespace)
         made = namespace_clean.request(self.caller, row, confirmed=wanted.get("confirm", False))
-        engine.after_commit(namespace_cleans.go_on, made.operation.pk)  # the first page at once, the rest by the clock
+        # the first page at once, the rest by the clock
+        engine.after_commit(parents.go_on_with, made.operation.pk, namespace_cleans.go_on)
         made.operation.refresh_from_db()
         return accepted(request, made.operation, operation_summary(made.operation))
 

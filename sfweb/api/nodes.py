@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from sftasks import engine
+from sftasks import engine, parents
 from sftasks.operations import node_delete
 from sftasks.reconcilers import node_deletes
 from sfweb.api.base import Flag, Input, Nothing, SystemView, seconds, started, takes
@@ -85,7 +85,8 @@ class NodeDetail(SystemView):
         if row.state == State.DELETED:
             raise NotFound(f"node not found: {ref}")
         gone = node_delete.request(self.caller, row, bool(wanted.get("cascade")))
-        engine.after_commit(node_deletes.go_on, gone.operation.pk)  # the first page at once, the rest by the clock
+        # the first page at once, the rest by the clock
+        engine.after_commit(parents.go_on_with, gone.operation.pk, node_deletes.go_on)
         return started(request, gone.operation, node_views([find_node(str(row.uuid))])[0])
 
 

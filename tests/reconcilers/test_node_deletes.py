@@ -93,7 +93,7 @@ def test_repeated_it_is_the_same_operation(full):
 def test_repeated_it_still_belongs_to_who_asked_and_can_be_cancelled(full):
     operation = delete(full)
     delete(full)
-    full.ask(engine.cancel, full.caller, operation.pk)
+    full.run(engine.cancel, operation.pk, full.caller)
     assert Operation.objects.get(pk=operation.pk).state == "cancelled"
     assert full.home.row.state == "created" and full.home.row.cordoned
 
@@ -105,7 +105,7 @@ def test_nothing_new_is_let_onto_a_node_that_goes(full):
         full.run(nodes.cordon, full.caller, full.home.row, False)
     assert (caught.value.code, caught.value.details) == ("node.deleting", {"operation": str(operation.pk)})
     assert full.home.row.cordoned
-    full.ask(engine.cancel, full.caller, operation.pk)
+    full.run(engine.cancel, operation.pk, full.caller)
     full.run(nodes.cordon, full.caller, full.home.row, False)
     assert not full.home.row.cordoned
 
