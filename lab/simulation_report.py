@@ -90,11 +90,12 @@ def disagreements(plane: Plane, client: Client, alive: set[str], gone: set[str])
         shown |= {row["uuid"]: row for row in page}
         offset += len(page)
         page = client.ok("GET", f"/instances?all=true&limit=10000&offset={offset}") if len(page) == 10000 else []
-    states = {ref: shown[ref]["state"] if ref in shown else "lost" for ref in alive}
-    found += [f"instance {ref} is {state}" for ref, state in states.items() if state != "created"]
+    states = {ref: row["state"] for ref, row in shown.items()}
+    found += [f"instance {ref} is {states.get(ref, 'lost')}" for ref in alive if states.get(ref) != "created"]
     # what was deleted more than an hour ago has no row any more
-    kept = {ref: shown[ref]["state"] for ref in gone if ref in shown}
-    found += [f"instance {ref} is {state}, not deleted" for ref, state in kept.items() if state != "deleted"]
+    found += [
+        f"instance {ref} is {states[ref]}, not deleted" for ref in gone if states.get(ref, "deleted") != "deleted"
+    ]
     names = Counter(row["name"] for row in shown.values())
     found += [f"{name} was made {count} times" for name, count in names.items() if count > 1]
     sums = "SUM(cpus) AS cpus, SUM(memory_mb) AS memory_mb, SUM(disk_gb) AS disk_gb"

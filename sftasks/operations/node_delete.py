@@ -28,7 +28,7 @@ from sfweb.models import (
     Wanted,
 )
 from sfweb.models.fields import UtcNow
-from sfweb.models.state import OPEN_OPERATION, State, transition
+from sfweb.models.state import State, transition
 
 SHOWN = 100
 """So many names of each kind in a refusal; the counts are whole."""
@@ -40,15 +40,14 @@ def request(caller: Caller, node: Node, cascade: bool = False) -> Accepted:
 
     Raises NotFound for a deleted node, Conflict for what it has and nothing here can take away from it.
     """
-    key = f"node:{node.pk}"
     if cascade:
-        running = Operation.objects.filter(kind="node_delete", object_key=key, state__in=OPEN_OPERATION).first()
+        running = nodes.deletion_of(node.pk)
         if running is not None:  # joining it would make it everybody's, and then nobody could cancel it
             return Accepted(node, running)
     operation = engine.submit(
         Wish(
             kind="node_delete",
-            object_key=key,
+            object_key=f"node:{node.pk}",
             targets=[("node", node.pk)],
             params={
                 "node": str(node.pk),

@@ -23,11 +23,17 @@ def cordon(caller: Caller, node: Node, cordoned: bool) -> None:
     """
     row = Node.objects.select_for_update().get(pk=node.pk)
     if not cordoned:
-        going = Operation.objects.filter(kind="node_delete", object_key=f"node:{row.pk}", state__in=OPEN_OPERATION)
-        for operation in going[:1]:
+        operation = deletion_of(row.pk)
+        if operation is not None:
             message = f"node {row.name} is being deleted with all that it has: cancel operation {operation.pk} first"
             raise Conflict(message, code="node.deleting", details={"operation": str(operation.pk)})
     set_cordoned(caller, row, cordoned)
+
+
+def deletion_of(node: UUID) -> Operation | None:
+    """The operation by which the node goes with all that it has, while that is open."""
+    rows = Operation.objects.filter(kind="node_delete", object_key=f"node:{node}", state__in=OPEN_OPERATION)
+    return rows.first()
 
 
 def set_cordoned(caller: Caller, node: Node, cordoned: bool) -> None:
