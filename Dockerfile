@@ -3,7 +3,7 @@ FROM debian:12.12-slim AS build
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libmariadb-dev pkg-config python3-dev python3-venv \
  && rm -rf /var/lib/apt/lists/*
-COPY requirements/base.txt requirements/web.txt /requirements/
+COPY requirements/base.txt requirements/constraints.txt requirements/web.txt /requirements/
 RUN python3 -m venv /venv && /venv/bin/pip install --no-cache-dir requests==2.34.2 -r /requirements/web.txt
 
 FROM debian:12.12-slim
@@ -18,7 +18,7 @@ COPY sfweb /steadyfist/sfweb
 COPY sftasks /steadyfist/sftasks
 COPY nodeagent /steadyfist/nodeagent
 COPY lab /steadyfist/lab
-COPY requirements/agent.txt /steadyfist/requirements/
+COPY requirements/agent.txt requirements/constraints.txt /steadyfist/requirements/
 COPY deploy/join.sh deploy/packages-node.txt /steadyfist/deploy/
 COPY deploy/systemd /steadyfist/deploy/systemd
 WORKDIR /steadyfist

@@ -48,6 +48,6 @@ def _files() -> Iterator[Path]:
     for path in sorted((ROOT / "nodeagent").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(OF_TESTS):
             yield path
-    yield ROOT / "requirements" / "agent.txt"
+    yield from (ROOT / "requirements" / name for name in ("agent.txt", "constraints.txt"))
     yield ROOT / "deploy" / "packages-node.txt"
     yield from sorted((ROOT / "deploy" / "systemd").iterdir())

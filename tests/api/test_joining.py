@@ -57,7 +57,8 @@ def test_the_script_is_served_is_shell_and_reads_the_line_as_the_agent_does(node
 
 def test_the_agent_that_is_served_runs_by_itself(unpacked: Path):
     assert not list(unpacked.rglob("fake_*")) and not list(unpacked.rglob("*.pyc"))
-    assert (unpacked / "requirements" / "agent.txt").exists()
+    asked = (unpacked / "requirements" / "agent.txt").read_text()
+    assert "-c constraints.txt" in asked and (unpacked / "requirements" / "constraints.txt").exists()
     done = subprocess.run(
         [sys.executable, "-m", "nodeagent", "--help"],
         cwd=unpacked,
