@@ -17,6 +17,7 @@ from kombu import Queue
 
 from nodeagent import doorbell
 from nodeagent.action import actions
+from nodeagent.broker import GatheredEvents
 from nodeagent.config import Config, Identity
 from nodeagent.control import Control, ControlUnavailable, NodeDeleted, Refusal
 from nodeagent.host import Machine
@@ -143,6 +144,7 @@ def build_app(identity: Identity, performer: Performer) -> Celery:
     app = Celery("nodeagent", set_as_current=False)
     app.conf.update(
         broker_url=identity.broker_url,
+        broker_transport="nodeagent.broker:Transport",
         result_backend=None,
         task_ignore_result=True,
         task_acks_late=False,
@@ -157,16 +159,15 @@ def build_app(identity: Identity, performer: Performer) -> Celery:
         broker_transport_options=_transport(identity),
         timezone="UTC",
     )
+    app.steps["consumer"].add(GatheredEvents)
     for name in actions():
         app.task(name=name, ignore_result=True)(_perform_with(performer))
     return app
 
 
 def _transport(identity: Identity) -> dict[str, Any]:
-    """Redis options: every wait has an end, and the bookkeeping of unacknowledged messages is the node's own."""
-    node = identity.node
+    """Redis options: every wait has an end."""
     return {
-        "visibility_timeout": 3600,
         "socket_timeout": 15,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -175,9 +176,6 @@ def _transport(identity: Identity) -> dict[str, Any]:
         "polling_interval": 5,
         "sep": ":",
         "client_name": identity.name,
-        "unacked_key": f"unacked.{node}",
-        "unacked_index_key": f"unacked.{node}.index",
-        "unacked_mutex_key": f"unacked.{node}.mutex",
     }
 
 

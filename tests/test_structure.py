@@ -3,6 +3,7 @@
 import ast
 import pkgutil
 import re
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PRODUCT = ("sfweb", "sftasks", "nodeagent", "lab")
 OPEN_TO_THE_CONTROL_PLANE = {"action", "actions", "host", "specs", "wire"}
 OF_THE_NODE_ALONE = {
     "__main__",
+    "broker",
     "byte_server",
     "config",
     "control",
@@ -142,3 +144,16 @@ def test_file_names_say_what_they_hold():
         if words.search(path.stem.lower()) and path.stem not in ("nethelper", "metadata")
     ]
     assert found == []
+
+
+def test_every_package_of_the_environment_is_pinned():
+    """Else a release of something that we never named could break an installation (and a build) overnight."""
+    lines = (ROOT / "requirements" / "constraints.txt").read_text().splitlines()
+    pinned = {_spelled(line.partition("==")[0]): line.partition("==")[2] for line in lines if "==" in line}
+    here = {_spelled(each.name): each.version for each in distributions()}
+    of_the_tool = {"pip", "setuptools", "steadyfist-client", "wheel"}
+    assert {name: version for name, version in here.items() if name not in of_the_tool} == pinned
+
+
+def _spelled(name):
+    return re.sub(r"[-_.]+", "-", name).lower()

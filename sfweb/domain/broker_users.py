@@ -44,7 +44,7 @@ def url(node: UUID, signing_key: str) -> str:
 def rules(node: UUID, signing_key: str) -> list[str]:
     """Access rules that allow what Celery's worker does for its queues, and events towards flower."""
     own = (name(node), f"{name(node)}.bulk")
-    keys = [*own, *(f"{queue}:*" for queue in own), f"unacked.{node}*"]
+    keys = [*own, *(f"{queue}:*" for queue in own)]
     keys += [f"_kombu.binding{kind}.{queue}" for queue in own for kind in ("", "_permanent")]
     granted = [f"~{key}" for key in keys]
     return ["reset", "on", f">{password(signing_key)}", *granted, "resetchannels", "&/*.celeryev/*", *COMMANDS]

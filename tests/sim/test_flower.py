@@ -65,6 +65,12 @@ def test_se_17_flower_names_the_action_and_its_node(seen: tuple[Plane, str]):
     assert all(task["args"].startswith("('instance:") for task in found)
 
 
+def test_what_a_node_took_is_its_own_and_flower_still_sees_it_end(seen: tuple[Plane, str]):
+    """Celery would write it into Redis again, for a worker that could take over; here the control plane says it again (EN-3)."""
+    until(lambda: {task["state"] for task in seen_of(*seen)} == {"SUCCESS"}, 10, "flower has seen it end")
+    assert seen[0].redis_command("KEYS", "unacked.*").split() == []
+
+
 def test_se_17_a_stranger_sees_nothing_and_an_operator_changes_nothing(shown: Plane):
     assert requests.get(f"http://127.0.0.1:{shown.flower_port}/api/tasks", timeout=10).status_code == 401
     task = next(iter(tasks(shown)))
