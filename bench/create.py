@@ -23,7 +23,7 @@ from bench.beside import ROOM, body, connect, logged, raw_side, signed_in, start
 from lab.plane import Plane, Size
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-NEEDLESS = re.compile(r"SET autocommit=1|SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO")
+NEEDLESS = re.compile(r"SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO")
 AS_BEFORE = (
     "UPDATE operations SET state = 'succeeded', running_key = NULL, queued_key = NULL WHERE state IN ('waiting', 'running')",
     "UPDATE steps SET state = 'done' WHERE state IN ('planned', 'sent')",
@@ -97,11 +97,7 @@ def captured(plane: Plane, rows: Any, network: str, name: str) -> tuple[dict[str
     queue = f"node.{plane.node_uuids[0]}"
     letter = plane.redis_command("LINDEX", queue, "0").strip()
     begin = max(index for index, text in enumerate(texts) if "namespace_keys" in text)
-    return answer, [_by_hand(text) for text in texts[begin:] if not NEEDLESS.match(text)], letter
-
-
-def _by_hand(text: str) -> str:
-    return "BEGIN" if text == "SET autocommit=0" else text
+    return answer, [text for text in texts[begin:] if not NEEDLESS.match(text)], letter
 
 
 def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], options: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """The peer of `bench.create`: raw WSGI and mysqlclient. Token, the fields' types, the statements of our create, its send.
 
 The statements are those that ours ran once, as text, in BENCH_RECIPE, with `{names}` where each create has its own
-values. Savepoints and switches of autocommit are left out: whoever writes by hand needs none.
+values. Savepoints are left out: whoever writes by hand needs none.
 """
 
 import itertools

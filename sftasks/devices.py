@@ -110,7 +110,7 @@ def _take_mac(wanted: str, interface: UUID) -> str:
 
 
 def _take_any_macs(rows: Sequence[Interface]) -> None:
-    values = allocator.allocate_many("mac", "interface", [row.pk for row in rows]) if rows else []
+    values = allocator.allocate_many("interface", {"mac": [row.pk for row in rows]})["mac"] if rows else []
     for row, value in zip(rows, values, strict=True):
         row.mac = allocator.mac_text(value)
 

@@ -18,12 +18,12 @@ from django.db.models import F
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
-from sftasks import celery, statements
+from sftasks import celery, statements, wishes
 from sftasks.operation import PlannedStep, served
 from sfweb.domain import events
 from sfweb.domain.rows import insert
 from sfweb.domain.transactions import durable
-from sfweb.models import Node, NodeCredential, NodeObject, Operation, Step, Wanted
+from sfweb.models import Node, NodeCredential, Operation, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.operation import OF_THE_CLUSTER
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
@@ -287,10 +287,7 @@ def _is_wanted(step: Step) -> bool:
     kind = served()[step.object_type]
     if step.action not in (kind.ensure, kind.remove):
         return True
-    wish = NodeObject.objects.filter(
-        node_id=step.node_id, object_type=step.object_type, object_uuid=step.object_uuid
-    ).first()
-    return bool(kind.action(wish.wanted if wish else Wanted.ABSENT) == step.action)
+    return bool(wishes.wanted_action(step.node_id, step.object_type, step.object_uuid) == step.action)
 
 
 def _render(step: Step) -> tuple[int, dict[str, Any]] | None:

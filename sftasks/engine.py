@@ -13,7 +13,6 @@ rules (EN-*) in docs/engine.md before changing a line.
 
 import datetime
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -65,10 +64,10 @@ def submit(wish: Wish) -> Operation:
 
 
 def submit_new(wishes: Sequence[Wish]) -> list[Operation]:
-    """`submit` for wishes about objects that this transaction makes, of kinds that do not coalesce; as many statements as one."""
-    for namespace, number in Counter(wish.namespace for wish in wishes if wish.caller != CLUSTER).items():
-        if namespace is not None:
-            limits.check_waiting(namespace, number)
+    """`submit` for wishes about objects that this transaction makes, of kinds that do not coalesce; as many statements as one.
+
+    Whoever calls has locked the namespaces and knows that so many operations more may wait there.
+    """
     operations = [new_operation(kinds()[wish.kind], wish, None) for wish in wishes]
     insert(operations)
     _announce(operations, wishes)
@@ -223,9 +222,10 @@ def go_elsewhere(operation: Operation, node: UUID, code: str, message: str) -> b
 
 def end(operation: Operation, state: str, code: str = "", message: str = "", *, parked: bool = False) -> None:
     """End the operation under its lock: write the target, free its keys, wake what waited. `parked`: nothing is undone."""
-    Step.objects.filter(operation=operation, state=StepState.PLANNED).update(
-        state=StepState.OBSOLETE, finished_at=UtcNow()
-    )
+    if state != OperationState.SUCCEEDED:  # then none is left
+        Step.objects.filter(operation=operation, state=StepState.PLANNED).update(
+            state=StepState.OBSOLETE, finished_at=UtcNow()
+        )
     transition(
         operation,
         state,
@@ -238,7 +238,7 @@ def end(operation: Operation, state: str, code: str = "", message: str = "", *, 
     )
     kinds()[operation.kind].finish(operation, Ended(state=state, code=code, message=message, parked=parked))
     endings.tell(operation, code, message, parked)
-    for successor in _woken_by(operation):
+    for successor in statements.woken_by(operation):
         after_commit(advance, successor)
 
 
@@ -368,14 +368,6 @@ def _stop(operation: Operation) -> None:
     dropped = steps.filter(state=StepState.OBSOLETE, reason="cancelled")
     if dropped.exists() and not steps.filter(state__in=OPEN_STEP).exists():
         end(operation, OperationState.CANCELLED, "cancelled", "cancelled while it ran")
-
-
-def _woken_by(operation: Operation) -> Sequence[UUID]:
-    """What may start now: the next on the same object by priority and age, and all that waited for this one."""
-    same = Operation.objects.filter(object_key=operation.object_key, state=OperationState.WAITING)
-    after = list(same.order_by("priority", "created_at").values_list("pk", flat=True))
-    edges = OperationDependency.objects.filter(needs=operation, operation__state=OperationState.WAITING)
-    return [*after, *edges.values_list("operation_id", flat=True)]
 
 
 def _tell(

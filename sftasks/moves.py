@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import QuerySet
 
 from sftasks import attachment, mesh, wishes
@@ -17,6 +16,7 @@ from sfweb.domain import affinity, allocator, events, limits, placement, ports, 
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.metadata import metadata_of
 from sfweb.domain.placement_rules import NODES_SHOWN, Asked, Offer
+from sfweb.domain.transactions import part
 from sfweb.errors import Conflict, NoCapacity
 from sfweb.models import (
     Blob,
@@ -150,7 +150,7 @@ def _take_another(
     said = {UUID(each["node"]): f"{each['code']}: {each['message']}" for each in refused}
     limits.lock(known.namespace_id)
     try:
-        with transaction.atomic():  # without a port for it the room is given back
+        with part():  # without a port for it the room is given back
             offer, asked = find_place(known, None, still_holding(known.pk), said)
             row = Instance.objects.select_for_update().get(pk=known.pk)
             taken = claim(row, offer, asked, replace(CLUSTER, request_id=operation.request_id))

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection
 
+from sfweb.domain.rows import select
 from sfweb.domain.transactions import is_duplicate
 from sfweb.models import Node, NodeCredential, Operation, Step
 from sfweb.models.state import OPEN_STEP, OperationState, State
@@ -82,14 +83,12 @@ class Queue(NamedTuple):
 
 def lock_operation_of(token: str, node: UUID) -> Operation | None:
     """The operation of the node's step with this token, locked."""
-    sql = "SELECT * FROM operations WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
-    return next(iter(Operation.objects.raw(sql + FOR_UPDATE, [token, str(node)])), None)
+    its = "WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
+    return next(iter(select(Operation, its + FOR_UPDATE, [token, str(node)])), None)
 
 
 def lock_operation(operation: UUID) -> Operation | None:
-    return next(
-        iter(Operation.objects.raw(f"SELECT * FROM operations WHERE uuid = %s{FOR_UPDATE}", [str(operation)])), None
-    )
+    return next(iter(select(Operation, f"WHERE uuid = %s{FOR_UPDATE}", [str(operation)])), None)
 
 
 def start_operation(operation: Operation, running_key: str | None) -> bool:
@@ -142,12 +141,12 @@ def rested_at(object_key: str, starts: int, seconds: float, rest: float) -> date
 
 def lock_open_steps(operation: Operation) -> list[Step]:
     """The open steps of a locked operation, locked; of a running one those of its stage and the next."""
-    sql = f"SELECT * FROM steps WHERE operation_id = %s AND state IN ({_OPEN})"
+    those = f"WHERE operation_id = %s AND state IN ({_OPEN})"
     values: list[Any] = [str(operation.pk)]
     if operation.state == OperationState.RUNNING:
-        sql += " AND stage BETWEEN %s AND %s"
+        those += " AND stage BETWEEN %s AND %s"
         values += [operation.stage, operation.stage + 1]
-    return list(Step.objects.raw(sql + FOR_UPDATE, values))
+    return select(Step, those + FOR_UPDATE, values)
 
 
 def progress(operation: Operation) -> Progress:
@@ -177,6 +176,17 @@ def set_stage(operation: Operation, stage: int, percent: int) -> None:
             "UPDATE operations SET stage = %s, progress = %s WHERE uuid = %s", [stage, percent, str(operation.pk)]
         )
     operation.stage, operation.progress = stage, percent
+
+
+def woken_by(operation: Operation) -> list[UUID]:
+    """What may start when the operation has ended: the next on its object by priority and age, then all that waited for it."""
+    sql = (
+        "SELECT uuid FROM (SELECT uuid, 0 AS later, priority, created_at FROM operations"
+        " WHERE object_key = %s AND state = 'waiting' UNION ALL SELECT waiting.uuid, 1, 0, NULL"
+        " FROM operation_dependencies edge JOIN operations waiting ON waiting.uuid = edge.operation_id"
+        " WHERE edge.needs_id = %s AND waiting.state = 'waiting') woken ORDER BY later, priority, created_at"
+    )
+    return [UUID(str(row)) for (row,) in _rows(sql, [operation.object_key, str(operation.pk)])]
 
 
 def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:

@@ -4,8 +4,8 @@ Nothing here is needed while every process lives. Each pass looks at rows only, 
 that are harmless when repeated (EN-6, EN-12, EN-14).
 """
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -13,13 +13,13 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from sftasks import celery, dispatch, engine, statements
 from sftasks.operation import kinds
+from sftasks.passes import one_of_many
 from sfweb.domain import node_life
 from sfweb.domain.transactions import durable
 from sfweb.models import DependencyKind, Node, Operation, OperationDependency, Step
 from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.state import OPEN_OPERATION, OPEN_STEP, OperationState, State, StepState, transition
 
-log = logging.getLogger(__name__)
 PAGE = 200
 FRESH_SECONDS = 2.0
 MISSING = ("node.missing", "a node that this needs is missing")
@@ -27,13 +27,12 @@ MISSING = ("node.missing", "a node that this needs is missing")
 
 def sweep() -> dict[str, int]:
     """One pass; {what: how many}."""
-    counts = {"advanced": 0, "rung": 0, "timed_out": 0, "given_up": 0}
-    counts["given_up"] = sum(_guarded(give_up, pk) for pk in _on_missing_nodes())
-    counts["timed_out"] = sum(_guarded(time_out, pk) for pk in _waited_too_long())
-    for pk in [*_waiting(), *_stuck(), *_asked_to_stop()]:
-        counts["advanced"] += _guarded(engine.advance, pk)
-    counts["rung"] = sum(ring_node(node) for node in _nodes_with_due_steps())
-    return counts
+    return {
+        "given_up": _each(give_up, _on_missing_nodes()),
+        "timed_out": _each(time_out, _waited_too_long()),
+        "advanced": _each(engine.advance, [*_waiting(), *_stuck(), *_asked_to_stop()]),
+        "rung": sum(ring_node(node) for node in _nodes_with_due_steps()),
+    }
 
 
 def ring_node(node: UUID) -> int:
@@ -104,14 +103,15 @@ def time_out(operation_uuid: UUID) -> None:
         engine.after_commit(engine.advance, operation.pk)
 
 
-def _guarded(verb: Callable[[UUID], None], pk: UUID) -> int:
-    """One broken operation must not keep the sweep from the others (RO-12)."""
-    try:
+def _each(verb: Callable[[UUID], object], operations: Iterable[UUID]) -> int:
+    """How many of them the verb was done for; one keeps no other back (RO-12)."""
+
+    def do(pk: UUID) -> int:
         verb(pk)
-    except Exception:
-        log.exception("sweep could not %s", verb.__name__, extra={"operation": str(pk)})
-        return 0
-    return 1
+        return 1
+
+    complaint = f"sweep could not {getattr(verb, '__name__', verb)}"
+    return sum(one_of_many(partial(do, pk), complaint, operation=str(pk)) for pk in operations)
 
 
 def _waiting() -> "QuerySet[Operation, UUID]":

@@ -16,13 +16,16 @@ FOR_EVER = 2**52
 
 
 def want(node: UUID, object_type: str, object_uuid: UUID) -> bool:
-    """The node should hold the object. True when it was not wanted there before.
+    """The node should hold the object. True when it was not wanted there before. Under the lock of the object's row.
 
     What it confirmed of the absence before says nothing any more: from now on it may be told to make the object.
     """
     key = {"node_id": node, "object_type": object_type, "object_uuid": object_uuid}
     rows = NodeObject.objects.filter(**key)
-    if not rows.exists() and insert_unless_taken(NodeObject(**key)):
+    known = list(rows.values_list("wanted", flat=True))
+    if known == [Wanted.PRESENT]:
+        return False
+    if not known and insert_unless_taken(NodeObject(**key)):
         return True
     gone = rows.filter(wanted=Wanted.ABSENT)
     return gone.update(wanted=Wanted.PRESENT, applied_wanted=None, error=None) == 1
@@ -39,7 +42,7 @@ def want_new(object_type: str, wanted: Mapping[UUID, UUID]) -> None:
 
 
 def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
-    """The node should no longer hold the object. True when that is news to it.
+    """The node should no longer hold the object. True when that is news to it. Under the lock of the object's row.
 
     What no step was ever sent for is forgotten at once: there is nothing on the node to take away (EN-14). Steps go with
     their operations after a week, so what the node once confirmed or failed counts as well.
@@ -54,10 +57,16 @@ def retract(node: UUID, object_type: str, object_uuid: UUID) -> bool:
     return rows.filter(wanted=Wanted.PRESENT).update(wanted=Wanted.ABSENT, error=None) == 1
 
 
-def step_for(node: UUID, object_type: str, object_uuid: UUID) -> PlannedStep:
+def wanted_action(node: UUID, object_type: str, object_uuid: UUID) -> str:
     """What brings the node to its wish for the object as it stands now; without a wish, the object's removal."""
-    wish = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid).first()
-    action = served()[object_type].action(wish.wanted if wish else Wanted.ABSENT)
+    rows = NodeObject.objects.filter(node_id=node, object_type=object_type, object_uuid=object_uuid)
+    wanted: str = next(iter(rows.values_list("wanted", flat=True)), Wanted.ABSENT)
+    return served()[object_type].action(wanted)
+
+
+def step_for(node: UUID, object_type: str, object_uuid: UUID) -> PlannedStep:
+    """The step that `wanted_action` names."""
+    action = wanted_action(node, object_type, object_uuid)
     return PlannedStep(node=node, action=action, object_type=object_type, object_uuid=object_uuid)
 
 
@@ -93,10 +102,15 @@ def is_applied(node: UUID, object_type: str, object_uuid: UUID, generation: int)
     ).exists()
 
 
+def not_gone(rows: QuerySet[NodeObject]) -> QuerySet[NodeObject]:
+    """Those that the node should hold, or has not confirmed that it does not."""
+    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)
+
+
 def may_hold(object_type: str, object_uuid: UUID) -> QuerySet[NodeObject]:
-    """The object on the nodes that should hold it, or have not confirmed that they do not; not on those that were given up."""
+    """The object on the nodes where it is `not_gone`, without those that were given up."""
     rows = NodeObject.objects.filter(object_type=object_type, object_uuid=object_uuid)
-    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).exclude(node__state=State.DELETED)
+    return not_gone(rows).exclude(node__state=State.DELETED)
 
 
 def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:

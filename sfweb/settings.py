@@ -34,7 +34,7 @@ def database_entry(url: str) -> dict[str, Any]:
     if "ssl_ca" in query:
         options |= {"ssl": {"ca": query["ssl_ca"]}, "ssl_mode": "VERIFY_IDENTITY"}
     return {
-        "ENGINE": "django.db.backends.mysql",
+        "ENGINE": "sfweb.mariadb",
         "NAME": parts.path.lstrip("/"),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

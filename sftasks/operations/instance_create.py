@@ -200,7 +200,8 @@ def _lock_namespaces(asked: Sequence[Asked]) -> None:
     """
     for namespace in sorted({one.namespace for one in asked if one.namespace is not None}):
         theirs = [one for one in asked if one.namespace == namespace]
-        limits.lock_within(namespace, instances=len(theirs), disk_gb=sum(one.room.disk_gb for one in theirs))
+        disk_gb = sum(one.room.disk_gb for one in theirs)
+        limits.lock_within(namespace, instances=len(theirs), disk_gb=disk_gb, waiting_operations=len(theirs))
 
 
 def _lock_parents(chosen: Sequence[_Chosen]) -> dict[UUID, Network]:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from sftasks import engine, moves, parents
+from sftasks import engine, moves, parents, wishes
 from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sfweb.domain import nodes, reservations
 from sfweb.domain.callers import Caller
@@ -25,7 +25,6 @@ from sfweb.models import (
     Node,
     NodeObject,
     Operation,
-    Wanted,
 )
 from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
@@ -138,8 +137,7 @@ def ready(operation: Operation) -> str:
 
 def _held(node: UUID) -> int:
     """What the host would go on with: not copies of blobs, which are only files."""
-    rows = NodeObject.objects.filter(node_id=node).exclude(object_type="blob")
-    return rows.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT).count()
+    return wishes.not_gone(NodeObject.objects.filter(node_id=node).exclude(object_type="blob")).count()
 
 
 def stages(operation: Operation) -> Sequence[Stage]:

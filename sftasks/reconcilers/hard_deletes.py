@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, Model, OuterRef, QuerySet
 
-from sftasks import attachment
+from sftasks import attachment, wishes
 from sftasks.passes import one_of_many
 from sfweb.domain import allocator, consoles, event_retention, pending
 from sfweb.domain.transactions import durable
@@ -82,7 +82,7 @@ def _long_gone(model: type[Model], object_type: str | None) -> "QuerySet[Model, 
         kinds = (object_type, "router") if object_type == "network" else (object_type,)
         held = NodeObject.objects.filter(object_type__in=kinds, object_uuid=OuterRef("pk"))
         held = held.exclude(node__state=State.DELETED)  # given up: nobody waits for it
-        rows = rows.exclude(Exists(held.exclude(wanted=Wanted.ABSENT, applied_wanted=Wanted.ABSENT)))
+        rows = rows.exclude(Exists(wishes.not_gone(held)))
     if model is Network:
         rows = rows.exclude(Exists(Interface.objects.filter(network=OuterRef("pk"))))  # they go with their instances
     return rows.order_by("deleted_at").values_list("pk", flat=True)[:PAGE]

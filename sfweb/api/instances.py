@@ -141,7 +141,9 @@ class Instances(ApiView):
         if wanted.get("diagnose"):
             return self._diagnosis(wanted)
         made = instance_create.request(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW))
-        return started(request, made.operation, shown(made.row.uuid))
+        row = plain(Instance.objects.filter(pk=made.row.pk)).get()
+        view = instance_views([row])[0] | {"last_cluster_operation": operation_handle(made.operation)}
+        return started(request, made.operation, view)
 
     def _diagnosis(self, wanted: dict[str, Any]) -> Response:
         require_system(self.caller)

@@ -9,7 +9,7 @@ rules, roles and a halo of their own (`ipam.py`).
 
 import random
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -73,18 +73,18 @@ def allocate(
     raise PoolExhausted(f"no free value in {name}", details={"pool": name, "size": policy.size})
 
 
-def allocate_many(name: str, owner_type: str, owners: Sequence[uuid.UUID]) -> list[int]:
-    """A value for each of the owners, as one after the other would get them, and mostly by one statement."""
-    policy = pool(name)
-    values = _lowest_unused(name, policy, len(owners)) if policy.lowest else _any(policy, len(owners))
+def allocate_many(owner_type: str, owners: Mapping[str, Sequence[uuid.UUID]]) -> dict[str, list[int]]:
+    """Of each pool a value for each of its owners, as one after the other would get them, and mostly by one statement."""
+    found = {name: _untaken(name, len(each)) for name, each in owners.items()}
     rows = [
         PoolAllocation(pool_name=name, value=value, owner_type=owner_type, owner_uuid=owner)
-        for value, owner in zip(values, owners, strict=False)
+        for name, each in owners.items()
+        for value, owner in zip(found[name], each, strict=False)
     ]
-    if len(rows) == len(owners) and insert_all_unless_taken(rows):
+    if len(rows) == sum(map(len, owners.values())) and insert_all_unless_taken(rows):
         _tell("allocated", rows)
-        return values
-    return [allocate(name, owner_type, owner) for owner in owners]
+        return found
+    return {name: [allocate(name, owner_type, owner) for owner in each] for name, each in owners.items()}
 
 
 def release(name: str, value: int) -> None:
@@ -172,7 +172,11 @@ def _first_choices(policy: Pool) -> Iterator[int]:
         yield random.randint(policy.low, policy.high)
 
 
-def _any(policy: Pool, count: int) -> list[int]:
+def _untaken(name: str, count: int) -> list[int]:
+    """So many values, fewer where there are not as many, that probably nobody has."""
+    policy = pool(name)
+    if policy.lowest:
+        return _lowest_unused(name, policy, count)
     return random.sample(range(policy.low, policy.high + 1), min(count, policy.size))
 
 

@@ -40,17 +40,14 @@ def choose(network: Network) -> Node | None:
 
 
 def lease_of(network: uuid.UUID, node: uuid.UUID) -> Lease | None:
-    """The lease of the network if the node holds it."""
+    """The lease of the network if the node holds it. Rivals are other nodes that could take it over: it must stop by itself."""
+    others = Node.objects.filter(state=State.CREATED, carrier_eligible=True).exclude(pk=node)
     left = RawSQL("TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), carrier_leases.expires_at)", [])
-    row = (
-        CarrierLease.objects.filter(network_id=network, node_id=node)
-        .annotate(left=left)
-        .values("epoch", "left")
-        .first()
-    )
+    rows = CarrierLease.objects.filter(network_id=network, node_id=node).annotate(left=left, rivals=Exists(others))
+    row = rows.values("epoch", "left", "rivals").first()
     if row is None:
         return None
-    return Lease(epoch=row["epoch"], seconds=max(0.0, (row["left"] or 0) / 1e6), rivals=has_rivals(node))
+    return Lease(epoch=row["epoch"], seconds=max(0.0, (row["left"] or 0) / 1e6), rivals=row["rivals"])
 
 
 def carrier_of(network: uuid.UUID) -> uuid.UUID | None:
@@ -75,8 +72,3 @@ def renew(node: Node) -> list[tuple[uuid.UUID, int, int]]:
         expires_at=FromNow(settings.CARRIER_LEASE_SECONDS)
     )
     return held
-
-
-def has_rivals(holder: uuid.UUID) -> bool:
-    """True when a node other than the holder could take its lease over, so that it must stop by itself."""
-    return Node.objects.filter(state=State.CREATED, carrier_eligible=True).exclude(pk=holder).exists()

@@ -2,15 +2,17 @@
 
 import json
 import socket
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
+from sfweb.domain.transactions import together
 from sfweb.metrics import EVENTS_INSERTED
 from sfweb.models import Operation, OperationTarget
 
@@ -52,22 +54,57 @@ def record(
 
 
 def record_all(entries: Sequence[Entry]) -> None:
-    """All of them by two statements, written out: what happens is told in every transaction, and models cost more than SQL."""
-    if not entries:
-        return
+    """All of them, with whatever else the transaction around tells."""
+    if entries:
+        together(_insert, [_line(entry) for entry in entries])
+
+
+class _Line(NamedTuple):
+    """An event as its columns, and when this process noticed it, by its own clock."""
+
+    identity: str
+    kind: str
+    age: float
+    node: str
+    message: str
+    extra: str | None
+    request_id: str
+    targets: list[Target]
+    noticed: float
+
+    def microseconds(self, now: float) -> int:
+        return int((self.age + now - self.noticed) * 1_000_000)
+
+
+def _line(entry: Entry) -> _Line:
+    return _Line(
+        str(entry.origin.identity),
+        entry.kind,
+        entry.origin.age,
+        entry.origin.node,
+        entry.message,
+        json.dumps(entry.extra) if entry.extra is not None else None,
+        entry.request_id,
+        list(dict.fromkeys(entry.targets)),
+        time.monotonic(),
+    )
+
+
+def _insert(lines: Sequence[_Line]) -> None:
+    """By two statements, written out: what happens is told in every transaction, and models cost more than SQL."""
     told: list[Any] = []
     named: list[Any] = []
-    for entry in entries:
-        identity, age = str(entry.origin.identity), int(entry.origin.age * 1_000_000)
-        extra = json.dumps(entry.extra) if entry.extra is not None else None
-        told += (identity, entry.kind, age, entry.origin.node, entry.message, extra, entry.request_id)
-        for object_type, object_uuid in dict.fromkeys(entry.targets):
-            named += (object_type, str(object_uuid), identity, entry.kind, age)
+    now = time.monotonic()
+    for line in lines:
+        age = line.microseconds(now)
+        told += (line.identity, line.kind, age, line.node, line.message, line.extra, line.request_id)
+        for object_type, object_uuid in line.targets:
+            named += (object_type, str(object_uuid), line.identity, line.kind, age)
     with connection.cursor() as cursor:
-        cursor.execute(_INTO_EVENTS + ", ".join([_EVENT] * len(entries)), told)
+        cursor.execute(_INTO_EVENTS + ", ".join([_EVENT] * len(lines)), told)
         if named:
             cursor.execute(_INTO_OBJECTS + ", ".join([_OBJECT] * (len(named) // 5)), named)
-    for kind, number in Counter(entry.kind for entry in entries).items():
+    for kind, number in Counter(line.kind for line in lines).items():
         transaction.on_commit(partial(EVENTS_INSERTED.labels(kind).inc, number))
 
 

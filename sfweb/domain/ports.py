@@ -13,13 +13,14 @@ def pool_of(node: uuid.UUID) -> str:
 
 def allocate(placed: Mapping[uuid.UUID, uuid.UUID]) -> dict[uuid.UUID, tuple[int, int, int]]:
     """{instance: (console port, VDI port, vsock CID)} for new instances, given as {instance: its node}."""
-    numbers: dict[uuid.UUID, list[int]] = {instance: [] for instance in placed}
+    cids = "vsock-cid"
+    owners = {cids: list(placed)}
     for node in sorted(set(placed.values())):
-        owners = [instance for instance, where in placed.items() if where == node for _ in ("console", "vdi")]
-        for owner, port in zip(owners, allocator.allocate_many(pool_of(node), "instance", owners), strict=True):
-            numbers[owner].append(port)
-    cids = allocator.allocate_many("vsock-cid", "instance", list(placed))
-    return {one: (console, vdi, cid) for (one, (console, vdi)), cid in zip(numbers.items(), cids, strict=True)}
+        there = [instance for instance, where in placed.items() if where == node]
+        owners[pool_of(node)] = [instance for instance in there for _ in ("console", "vdi")]
+    values = {name: iter(each) for name, each in allocator.allocate_many("instance", owners).items()}
+    ports = {name: values[pool_of(node)] for name, node in placed.items()}
+    return {name: (next(ports[name]), next(ports[name]), next(values[cids])) for name in placed}
 
 
 def replace_taken(instance: Instance, port: int) -> bool:

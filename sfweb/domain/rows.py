@@ -1,14 +1,16 @@
-"""Inserting rows by one written-out statement: Django needs longer to write most of them than MariaDB to run them."""
+"""Rows in and out by one written-out statement: Django needs longer to write most of them than MariaDB to run them."""
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import IntegrityError, connection, models
 from django.db.models.expressions import DatabaseDefault
 
 from sfweb.domain.transactions import is_duplicate
 from sfweb.models.fields import FromNow, UtcNow
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 def insert(rows: Sequence[models.Model]) -> None:
@@ -47,6 +49,35 @@ def insert_all_unless_taken(rows: Sequence[models.Model]) -> bool:
             return False
         raise
     return True
+
+
+def select(model: type[Row], rest: str, values: Sequence[Any]) -> list[Row]:
+    """Whole rows of one model; `rest` of the statement is what follows the table's name."""
+    names, columns, readers = _reading(model)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} {rest}", values)
+        found = cursor.fetchall()
+    rows = []
+    for line in found:
+        cells = list(line)
+        for at, column, read in readers:
+            cells[at] = read(cells[at], column, connection)
+        rows.append(model.from_db(connection.alias, names, cells))
+    return rows
+
+
+@cache
+def _reading(model: type[models.Model]) -> tuple[list[str], str, list[tuple[int, Any, Any]]]:
+    """(attributes, columns, what makes Python's value of a column's) of all columns, as Django's own queries would."""
+    fields, table = model._meta.concrete_fields, model._meta.db_table
+    readers = [
+        (at, column, read)
+        for at, field in enumerate(fields)
+        for column in [field.get_col(table)]
+        for read in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection))
+    ]
+    columns = ", ".join(f"{table}.{connection.ops.quote_name(str(field.column))}" for field in fields)
+    return [field.attname for field in fields], columns, readers
 
 
 @cache

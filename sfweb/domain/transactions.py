@@ -1,8 +1,11 @@
-"""The one way to open a transaction: outermost, short, and run again when the database asks for it (EN-19, BY-17)."""
+"""The one way to open a transaction: outermost, short, and run again when the database asks for it (EN-19, BY-17).
+
+What many places of one transaction have to say can be handed over (`together`) and is written at its end, all at once.
+"""
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -20,6 +23,9 @@ ATTEMPTS = 5
 
 
 _witness: ContextVar[Callable[[Any], None] | None] = ContextVar("witness", default=None)
+_handed_over: ContextVar[dict[Callable[[Sequence[Any]], None], list[Any]] | None] = ContextVar(
+    "handed over", default=None
+)
 
 
 class Again(Exception):
@@ -40,8 +46,9 @@ def durable(function: Callable[P, T]) -> Callable[P, T]:
             _witness.set(witness)
             try:
                 with transaction.atomic(durable=True):
-                    result = function(*args, **kwargs)
-                    _testify(result)
+                    with _written_at_the_end():
+                        result = function(*args, **kwargs)
+                        _testify(result)
                     return result
             except Again:
                 if attempt == ATTEMPTS:
@@ -55,6 +62,43 @@ def durable(function: Callable[P, T]) -> Callable[P, T]:
         raise AssertionError("unreachable")
 
     return run
+
+
+def together(write: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
+    """Let `write` have the items with all others that it gets in this durable transaction, at its end; without one, now."""
+    waiting = _handed_over.get()
+    if waiting is None:
+        write(items)
+    else:
+        waiting.setdefault(write, []).extend(items)
+
+
+@contextmanager
+def part() -> Iterator[None]:
+    """A part of a durable transaction that can fail by itself: then nothing of it is left, nor of what it handed over."""
+    waiting = _handed_over.get()
+    if waiting is None:
+        waiting = {}
+    before = {write: len(items) for write, items in waiting.items()}
+    try:
+        with transaction.atomic():
+            yield
+    except BaseException:
+        for write, items in waiting.items():
+            del items[before.get(write, 0) :]
+        raise
+
+
+@contextmanager
+def _written_at_the_end() -> Iterator[None]:
+    waiting: dict[Callable[[Sequence[Any]], None], list[Any]] = {}
+    outside = _handed_over.set(waiting)
+    try:
+        yield
+    finally:
+        _handed_over.reset(outside)
+    for write, items in waiting.items():
+        write(items)
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def test_a_repeat_is_answered_from_the_rows_when_the_process_ended_after_its_com
     def dies(*_: Any) -> Any:
         raise RuntimeError("the process ended here")
 
-    monkeypatch.setattr("sfweb.api.instances.shown", dies)
+    monkeypatch.setattr("sfweb.api.instances.started", dies)
     with pytest.raises(RuntimeError):
         owner.post("/instances", NEW, idempotency_key="a")
     answer = owner.post("/instances", NEW, idempotency_key="a")

@@ -1,14 +1,16 @@
 """The one way to open a transaction (EN-19), and that it survives what MariaDB throws (BY-17, CO-2)."""
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
-from sfweb.domain import transactions
-from sfweb.domain.transactions import Again, durable, is_duplicate
-from sfweb.models import Namespace
+from sfweb.domain import events, transactions
+from sfweb.domain.transactions import Again, durable, is_duplicate, part, together
+from sfweb.models import Event, EventObject, Namespace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -89,6 +91,67 @@ def test_en_19_a_failed_attempt_leaves_nothing():
 
     work()
     assert list(Namespace.objects.filter(name__startswith="try-").values_list("name", flat=True)) == ["try-2"]
+
+
+@pytest.mark.django_db
+def test_what_is_handed_over_is_written_once_at_the_end_whatever_was_tried_before():
+    written, tries = [], []
+
+    def write(items):
+        written.append(list(items))
+
+    @durable
+    def work():
+        tries.append(1)
+        together(write, ["a"])
+        if len(tries) == 1:
+            raise Again
+        together(write, ["b", "c"])
+        assert written == []
+
+    work()
+    assert written == [["a", "b", "c"]]
+    together(write, ["outside"])
+    assert written[1:] == [["outside"]]
+
+
+@pytest.mark.django_db
+def test_a_part_that_fails_takes_along_what_it_handed_over():
+    written = []
+
+    def write(items):
+        written.extend(items)
+
+    @durable
+    def work():
+        together(write, ["before"])
+        with pytest.raises(ValueError), part():
+            together(write, ["within"])
+            Namespace.objects.create(name="within")
+            raise ValueError
+        with part():
+            together(write, ["kept"])
+
+    work()
+    assert written == ["before", "kept"]
+    assert not Namespace.objects.filter(name="within").exists()
+
+
+@pytest.mark.django_db
+def test_the_events_of_a_transaction_are_written_together_and_stay_in_their_order():
+    thing = uuid.uuid4()
+
+    @durable
+    def work():
+        for number in range(5):
+            events.record("audit", f"event {number}", [("namespace", thing)])
+
+    with CaptureQueriesContext(connection) as asked:
+        work()
+    assert sum("INSERT INTO event" in query["sql"] for query in asked.captured_queries) == 2
+    of_it = EventObject.objects.filter(object_uuid=thing).values("event_uuid")
+    told = Event.objects.filter(pk__in=of_it).order_by("at")
+    assert list(told.values_list("message", flat=True)) == [f"event {number}" for number in range(5)]
 
 
 def test_is_duplicate_knows_1062_only():

@@ -1,0 +1,1 @@
+"""Django's backend for MariaDB, with a round trip less for every transaction (ADR 3)."""
