@@ -15,12 +15,12 @@ from sftasks.operation import Accepted, Ended, Kind, Stage, Wish
 from sftasks.plans import instances
 from sfweb.domain import affinity, artifact_refs, claims, limits, placement, ports, reservations
 from sfweb.domain.callers import Caller
-from sfweb.domain.lookup import find_namespace, find_network
+from sfweb.domain.lookup import find_network, lock_namespaces
 from sfweb.domain.placement_rules import Asked, Offer, Room
 from sfweb.domain.rows import insert
 from sfweb.domain.specs import NewInstance, NewInterface
 from sfweb.domain.transactions import durable
-from sfweb.errors import SteadyfistError
+from sfweb.errors import NotFound, SteadyfistError
 from sfweb.models import (
     Blob,
     Disk,
@@ -106,7 +106,7 @@ class _Enough(Exception):
 
 @durable
 def _diagnose(caller: Caller, wanted: NewInstance, found: list[dict[str, Any]]) -> None:
-    chosen = _choose(caller, [wanted], [uuid.uuid4()])
+    chosen = _choose(caller, [wanted], [uuid.uuid4()], lock_namespaces(caller, [wanted.namespace]))
     found[:] = [placement.diagnose(chosen[0].asked)]
     raise _Enough
 
@@ -115,9 +115,10 @@ def _diagnose(caller: Caller, wanted: NewInstance, found: list[dict[str, Any]]) 
 def _request(
     caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID], *, batch: bool, sure: bool
 ) -> Batch:
-    chosen = _choose(caller, wanted, identities, batch)
+    spaces = lock_namespaces(caller, [one.namespace for one in wanted])
+    chosen = _choose(caller, wanted, identities, spaces, batch)
     asked = [one.asked for one in chosen]
-    _lock_namespaces(asked)
+    _require_room(asked, spaces)
     operations = engine.submit_new([_wish(caller, one) for one in chosen])
     offers = dict(zip(identities, placement.place(asked, batch=batch, sure=sure), strict=True))
     networks = _lock_parents(chosen)
@@ -144,17 +145,24 @@ def _wish(caller: Caller, one: _Chosen) -> Wish:
 
 
 def _choose(
-    caller: Caller, wanted: Sequence[NewInstance], identities: Sequence[UUID], batch: bool = False
+    caller: Caller,
+    wanted: Sequence[NewInstance],
+    identities: Sequence[UUID],
+    spaces: Mapping[str, Namespace],
+    batch: bool = False,
 ) -> list[_Chosen]:
-    """Resolve every reference, each once; networks are named in the instance's namespace (NI-1)."""
-    spaces: dict[str, Namespace] = {}
+    """Resolve every reference, each once; networks are named in the instance's namespace (NI-1).
+
+    The namespaces were locked before anything else: what is made for a reference refers to its namespace, so two that had
+    both made something could not lock it any more. Neighbours by affinity are of the own one, so none comes meanwhile (AF-3).
+    """
     blobs: dict[tuple[UUID, str | None], Blob | None] = {}
     networks: dict[tuple[UUID, str], Network] = {}
     chosen = []
     for index, (one, identity) in enumerate(zip(wanted, identities, strict=True)):
         with _numbered(index) if batch else nullcontext():
             if one.namespace not in spaces:
-                spaces[one.namespace] = find_namespace(caller, one.namespace)
+                raise NotFound(f"namespace not found: {one.namespace}")
             space = spaces[one.namespace]
             for base in (*(disk.base for disk in one.disks), one.nvram_template):
                 if (space.pk, base) not in blobs:
@@ -192,16 +200,12 @@ def _usable(network: Network) -> Network:
     return network
 
 
-def _lock_namespaces(asked: Sequence[Asked]) -> None:
-    """The namespaces have room for what comes (SE-12), and nobody else adds to them until the commit.
-
-    First of all locks: an operation's row refers to its namespace, so two that had both written one could not lock it any
-    more. Neighbours by affinity are of the own namespace, so none comes while one is placed (AF-3).
-    """
-    for namespace in sorted({one.namespace for one in asked if one.namespace is not None}):
-        theirs = [one for one in asked if one.namespace == namespace]
+def _require_room(asked: Sequence[Asked], spaces: Mapping[str, Namespace]) -> None:
+    """The namespaces have room for what comes (SE-12)."""
+    for namespace in spaces.values():
+        theirs = [one for one in asked if one.namespace == namespace.pk]
         disk_gb = sum(one.room.disk_gb for one in theirs)
-        limits.lock_within(namespace, instances=len(theirs), disk_gb=disk_gb, waiting_operations=len(theirs))
+        limits.require_within(namespace, instances=len(theirs), disk_gb=disk_gb, waiting_operations=len(theirs))
 
 
 def _lock_parents(chosen: Sequence[_Chosen]) -> dict[UUID, Network]:

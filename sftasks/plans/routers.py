@@ -1,7 +1,7 @@
 """What a network's carrier runs: gateway, DHCP, DNS, SNAT, outside addresses, from the rows that say so."""
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -46,7 +46,8 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
     lease = carriers.lease_of(network, node)
     if lease is None or row.vni is None:
         return None
-    hosts, records = _guests(row)
+    cards = _cards(row)
+    hosts = [DhcpHost(mac=card.mac, address=card.address, name=card.instance__name) for card in cards]
     egress = _egress(row)
     spec = RouterSpec(
         network=str(network),
@@ -59,21 +60,24 @@ def _present(network: UUID, node: UUID, arguments: Mapping[str, Any]) -> dict[st
         lease=LeaseSpec(epoch=lease.epoch, seconds=lease.seconds, rivals=lease.rivals),
         egress=egress,
         hosts=tuple(hosts),
-        records=tuple(records),
+        records=(*(DnsRecord(name=host.name, address=host.address) for host in hosts), *_entries(row)),
         upstream=tuple(settings.DNS_SERVERS) if row.provide_nat else (),
-        floating=_floating(row) if egress else (),
+        floating=_floating(cards) if egress else (),
         routed=_routed(row) if egress else (),
     )
     return {"spec": dump(spec)}
 
 
-def _guests(network: Network) -> tuple[list[DhcpHost], list[DnsRecord]]:
+def _cards(network: Network) -> list[Any]:
+    """Of what is there and has an address, by age."""
     living = Interface.objects.filter(network=network, state__in=(State.INITIAL, State.CREATED), mac__isnull=False)
-    rows = living.exclude(address=None).order_by("created_at").values_list("mac", "address", "instance__name")
-    hosts = [DhcpHost(mac=mac or "", address=address or "", name=name) for mac, address, name in rows]
-    records = [DnsRecord(name=host.name, address=host.address) for host in hosts]
+    rows = living.exclude(address=None).order_by("created_at")
+    return list(rows.values_list("mac", "address", "floating", "instance__name", named=True))
+
+
+def _entries(network: Network) -> list[DnsRecord]:
     entries = DnsEntry.objects.filter(network=network).order_by("name").values_list("name", "address")
-    return hosts, records + [DnsRecord(name=name, address=address) for name, address in entries]
+    return [DnsRecord(name=name, address=address) for name, address in entries]
 
 
 def _egress(network: Network) -> EgressSpec | None:
@@ -87,10 +91,9 @@ def _egress(network: Network) -> EgressSpec | None:
     )
 
 
-def _floating(network: Network) -> tuple[FloatingAddress, ...]:
-    cards = Interface.objects.filter(network=network, state__in=(State.INITIAL, State.CREATED))
-    rows = cards.filter(floating__isnull=False, address__isnull=False).order_by("floating")
-    return tuple(FloatingAddress(address=card.floating or "", target=card.address or "") for card in rows)
+def _floating(cards: Sequence[Any]) -> tuple[FloatingAddress, ...]:
+    shown = [FloatingAddress(address=card.floating, target=card.address) for card in cards if card.floating]
+    return tuple(sorted(shown, key=lambda one: ipaddress.IPv4Address(one.address)))
 
 
 def _routed(network: Network) -> tuple[str, ...]:

@@ -113,19 +113,21 @@ def numbered(detail: Any) -> Any:
     return {f"instances[{index}]": wrong for index, wrong in members.items()}
 
 
-def shown_together(made: Sequence[uuid.UUID]) -> list[dict[str, Any]]:
+def shown_together(made: Sequence[uuid.UUID], making: Sequence[Operation]) -> list[dict[str, Any]]:
     """Instances in this order, each with the operation that makes it; as many queries for a hundred as for one."""
-    keys = [f"instance:{identity}" for identity in made]
-    making = {row.object_key: row for row in Operation.objects.filter(kind="instance_create", object_key__in=keys)}
     rows = {row.uuid: row for row in plain(Instance.objects.filter(pk__among=made))}
     views = instance_views([rows[identity] for identity in made])
+    handles = {operation.object_key: operation_handle(operation) for operation in making}
     return [
-        view | {"last_cluster_operation": operation_handle(making[key])} for view, key in zip(views, keys, strict=True)
+        view | {"last_cluster_operation": handles[f"instance:{identity}"]}
+        for view, identity in zip(views, made, strict=True)
     ]
 
 
 def batch_again(request: Request, made: Sequence[uuid.UUID]) -> Response:
-    return Response(shown_together(made), status=202)
+    keys = [f"instance:{identity}" for identity in made]
+    making = Operation.objects.filter(kind="instance_create", object_key__in=keys)
+    return Response(shown_together(made, list(making)), status=202)
 
 
 class Instances(ApiView):
@@ -141,8 +143,7 @@ class Instances(ApiView):
         if wanted.get("diagnose"):
             return self._diagnosis(wanted)
         made = instance_create.request(self.caller, new_instance(self.caller, wanted, settings.FETCH_ALLOW))
-        row = plain(Instance.objects.filter(pk=made.row.pk)).get()
-        view = instance_views([row])[0] | {"last_cluster_operation": operation_handle(made.operation)}
+        view = shown_together([made.row.pk], [made.operation])[0]
         return started(request, made.operation, view)
 
     def _diagnosis(self, wanted: dict[str, Any]) -> Response:
@@ -163,7 +164,7 @@ class InstanceBatch(ApiView):
     def post(self, request: Request, wanted: dict[str, Any]) -> Response:
         checked = new_instances(self.caller, wanted["instances"], settings.FETCH_ALLOW)
         made = instance_create.request_batch(self.caller, checked)
-        return batch_again(request, [row.uuid for row in made.rows])
+        return Response(shown_together([row.uuid for row in made.rows], made.operations), status=202)
 
 
 class InstanceDetail(ApiView):

@@ -79,11 +79,16 @@ def lock_within(namespace: UUID, **more: int) -> Namespace:
     row = Namespace.objects.select_for_update().filter(pk=namespace, state=State.CREATED).first()
     if row is None:
         raise NotFound("namespace not found: it was deleted")
-    for name, asked in more.items():
-        limit = ceiling(row, name)
-        if limit is not None:
-            _refuse_above(row, name, limit, COUNTS[name](row.pk), asked)
+    require_within(row, **more)
     return row
+
+
+def require_within(namespace: Namespace, **more: int) -> None:
+    """So much more stays within its ceilings. Raises LimitReached. Its row is locked, and as it is now."""
+    for name, asked in more.items():
+        limit = ceiling(namespace, name)
+        if limit is not None:
+            _refuse_above(namespace, name, limit, COUNTS[name](namespace.pk), asked)
 
 
 def lock(namespace: UUID) -> None:
