@@ -98,7 +98,8 @@ def _written_at_the_end() -> Iterator[None]:
     finally:
         _handed_over.reset(outside)
     for write, items in waiting.items():
-        write(items)
+        if items:  # a part that failed may have left none
+            write(items)
 
 
 @contextmanager

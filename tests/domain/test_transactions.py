@@ -120,20 +120,24 @@ def test_a_part_that_fails_takes_along_what_it_handed_over():
     written = []
 
     def write(items):
-        written.extend(items)
+        written.append(list(items))
+
+    def never(items):
+        raise AssertionError(items)
 
     @durable
     def work():
         together(write, ["before"])
         with pytest.raises(ValueError), part():
             together(write, ["within"])
+            together(never, ["within"])
             Namespace.objects.create(name="within")
             raise ValueError
         with part():
             together(write, ["kept"])
 
     work()
-    assert written == ["before", "kept"]
+    assert written == [["before", "kept"]]
     assert not Namespace.objects.filter(name="within").exists()
 
 
