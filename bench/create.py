@@ -20,6 +20,7 @@ from typing import Any
 
 from bench import figures
 from bench.beside import ROOM, body, connect, logged, raw_side, signed_in, start
+from bench.idle import cpu_of_group
 from lab.plane import Plane, Size
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -104,13 +105,16 @@ def compare(plane: Plane, rows: Any, network: str, recipe: dict[str, Any], optio
     sides = {"ours": plane.api_ports[0], "raw": raw_side(plane, "raw_create", recipe)}
     headers = {**signed_in(plane), "Content-Type": "application/json"}
     times: dict[str, list[list[float]]] = {name: [] for name in sides}
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    servers = {"ours": plane.processes["api"], "raw": plane.processes["raw_create"]}
     for number in range(options.rounds + 1):
         for name, listening in sides.items():
-            create = creator(listening, headers, network)
+            create, before = creator(listening, headers, network), cpu_of_group(servers[name])
             took = sorted(create(rows, f"{name}-{number}-{index}") for index in range(options.creates))
             if number:
                 times[name].append(took)
-    report(times, recipe)
+                spent[name].append((cpu_of_group(servers[name]) - before) / options.creates)
+    report(times, spent, recipe)
 
 
 def creator(port: int, headers: dict[str, str], network: str) -> Callable[[Any, str], float]:
@@ -133,7 +137,7 @@ def creator(port: int, headers: dict[str, str], network: str) -> Callable[[Any, 
     return create
 
 
-def report(times: dict[str, list[list[float]]], recipe: dict[str, Any]) -> None:
+def report(times: dict[str, list[list[float]]], spent: dict[str, list[float]], recipe: dict[str, Any]) -> None:
     middle = {name: [figures.percentile(took, 0.5) for took in rounds] for name, rounds in times.items()}
     for name, rounds in times.items():
         figures.say(
@@ -142,6 +146,7 @@ def report(times: dict[str, list[list[float]]], recipe: dict[str, Any]) -> None:
             p50_ms=figures.spread([1000 * value for value in middle[name]], 2),
             p99_ms=figures.spread([1000 * figures.percentile(took, 0.99) for took in rounds], 2),
             creates_per_second=figures.spread([len(took) / sum(took) for took in rounds], 1),
+            cpu_ms=figures.spread([1000 * seconds for seconds in spent[name]], 2),
         )
     figures.say(
         what="P4",
