@@ -53,6 +53,8 @@ def require_usable(network: Network) -> None:
 def lock_blobs(blobs: Iterable[Blob | None]) -> list[Blob]:
     """Those that there are, under their locks, in the order of their uuids. Raises NotFound for one that is of no use."""
     wanted = {blob.pk for blob in blobs if blob is not None}
+    if not wanted:
+        return []
     rows = list(Blob.objects.select_for_update().filter(pk__in=wanted).order_by("pk"))
     for row in rows:
         if row.state not in artifact_refs.USABLE:

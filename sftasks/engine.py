@@ -49,7 +49,7 @@ def submit(wish: Wish) -> Operation:
         _supersede(wish)
     key = queued_key(kind, wish)
     if key:
-        waiting = Operation.objects.select_for_update().filter(queued_key=key, state=OperationState.WAITING).first()
+        waiting = statements.lock_waiting(key)
         if waiting:
             return _join(waiting, wish)
     elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, F, OuterRef
 
-from sftasks import engine, wishes
+from sftasks import engine, statements, wishes
 from sftasks.plans import networks, routers
 from sfweb.domain import carriers, node_life
 from sfweb.domain.callers import CLUSTER, Caller
@@ -123,5 +123,5 @@ def _spread(
     """Those of the nodes that hold the network and do not know the mesh as it is now, each with its operation."""
     return {
         holder: engine.submit(networks.on_node(network, holder, caller, gathers=gathers))
-        for holder in wishes.behind("network", network.pk, network.mesh_generation, nodes)
+        for holder in statements.behind("network", network.pk, network.mesh_generation, nodes)
     }

@@ -17,6 +17,16 @@ from sfweb.models import Node, NodeCredential, Operation, Step
 from sfweb.models.state import OPEN_STEP, OperationState, State
 
 FOR_UPDATE = " FOR UPDATE"
+_OF_A_DOOR = ("uuid", "name", "state", "last_seen", "actions")
+_SENT = "(SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = "
+_BESIDE_A_DOOR = (
+    ("incarnation", "secret.incarnation"),
+    ("seen_incarnation", "secret.seen_incarnation"),
+    ("signing_key", "secret.signing_key"),
+    ("heard", "COALESCE(nodes.last_seen > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, 0)"),
+    ("sent_quick", _SENT + "0)"),
+    ("sent_bulk", _SENT + "1)"),
+)
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STEP)
 
 
@@ -89,6 +99,11 @@ def lock_operation_of(token: str, node: UUID) -> Operation | None:
 
 def lock_operation(operation: UUID) -> Operation | None:
     return next(iter(select(Operation, f"WHERE uuid = %s{FOR_UPDATE}", [str(operation)])), None)
+
+
+def lock_waiting(queued_key: str) -> Operation | None:
+    """The one operation with this key, which waits still (EN-7), locked."""
+    return next(iter(select(Operation, f"WHERE queued_key = %s AND state = 'waiting'{FOR_UPDATE}", [queued_key])), None)
 
 
 def start_operation(operation: Operation, running_key: str | None) -> bool:
@@ -189,19 +204,25 @@ def woken_by(operation: Operation) -> list[UUID]:
     return [UUID(str(row)) for (row,) in _rows(sql, [operation.object_key, str(operation.pk)])]
 
 
+def behind(object_type: str, object_uuid: UUID, generation: int, among: Collection[UUID]) -> list[UUID]:
+    """Of the holders of the object `among` these, those that have not confirmed it at `generation` or later, in order."""
+    if not among:
+        return []
+    sql = (
+        "SELECT node_id FROM node_objects WHERE node_id IN %s AND object_type = %s AND object_uuid = %s"
+        " AND wanted = 'present' AND (applied_wanted IS NULL OR applied_wanted <> 'present' OR applied_generation < %s)"
+        " ORDER BY node_id"
+    )
+    rows = _rows(sql, [[str(node) for node in among], object_type, str(object_uuid), generation])
+    return [UUID(str(node)) for (node,) in rows]
+
+
 def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
     """What must be known of nodes before anything is sent to them."""
-    sql = (
-        "SELECT nodes.uuid, nodes.name, nodes.state, nodes.last_seen, nodes.actions, secret.incarnation,"
-        " secret.seen_incarnation, secret.signing_key,"
-        " COALESCE(nodes.last_seen > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, 0) AS heard,"
-        " (SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = 0) AS sent_quick,"
-        " (SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = 1) AS sent_bulk"
-        " FROM nodes JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid IN %s"
-    )
     silence = int(settings.NODE_SILENT_SECONDS * 1_000_000)
+    those = "JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid IN %s"
     found = {}
-    for row in Node.objects.raw(sql, [silence, [str(node) for node in nodes]]):
+    for row in select(Node, those, [silence, [str(node) for node in nodes]], only=_OF_A_DOOR, also=_BESIDE_A_DOOR):
         seen: Any = row
         row.credential = NodeCredential(
             incarnation=seen.incarnation,

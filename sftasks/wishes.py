@@ -1,6 +1,6 @@
 """What a node should hold, as rows (EN-1). Operations write wishes here; the engine sends what differs from what is applied."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from uuid import UUID
 
 from django.db.models import Case, F, PositiveBigIntegerField, Q, QuerySet, When
@@ -120,16 +120,6 @@ def lingering(object_type: str, object_uuid: UUID) -> list[UUID]:
     """
     rows = may_hold(object_type, object_uuid).filter(wanted=Wanted.ABSENT)
     return list(rows.order_by("node_id").values_list("node_id", flat=True))
-
-
-def behind(object_type: str, object_uuid: UUID, generation: int, among: Collection[UUID]) -> list[UUID]:
-    """Of the holders `among` these, those that have not confirmed it at `generation` or later."""
-    rows = NodeObject.objects.filter(
-        node__in=among, object_type=object_type, object_uuid=object_uuid, wanted=Wanted.PRESENT
-    )
-    unconfirmed = ~Q(applied_wanted=Wanted.PRESENT) | Q(applied_wanted__isnull=True)
-    late = unconfirmed | Q(applied_generation__lt=generation)
-    return list(rows.filter(late).order_by("node_id").values_list("node_id", flat=True))
 
 
 def holders(object_type: str, object_uuid: UUID) -> list[UUID]:

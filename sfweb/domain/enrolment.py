@@ -14,6 +14,7 @@ import redis
 from django.conf import settings
 
 from sfweb.domain import broker_users, capacity, node_life
+from sfweb.domain.rows import select
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
 from sfweb.models import Node, NodeCredential
@@ -22,13 +23,22 @@ from sfweb.models.state import State
 
 log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
-_WITH_CREDENTIAL = (
-    "SELECT nodes.uuid, name, state, error_message, mesh_address, byte_port, cordoned, carrier_eligible, last_seen,"
-    " report_interval, clock_skew, actions, inventory_at, inventory_wanted, created_at, deleted_at,"
-    " secret_digest, signing_key, incarnation, seen_incarnation"
-    " FROM nodes JOIN node_credentials ON node_credentials.node_id = nodes.uuid WHERE nodes.uuid = %s"
+_OF_A_CALLER = (
+    *(
+        "uuid",
+        "name",
+        "state",
+        "error_message",
+        "mesh_address",
+        "byte_port",
+        "cordoned",
+        "carrier_eligible",
+        "last_seen",
+    ),
+    *("report_interval", "clock_skew", "actions", "inventory_at", "inventory_wanted", "created_at", "deleted_at"),
 )
 """Every call of every node begins with it; what is long (facts, inventory) is read where it is needed."""
+_CREDENTIAL = ("secret_digest", "signing_key", "incarnation", "seen_incarnation")
 
 
 def digest(secret: str) -> str:
@@ -103,13 +113,13 @@ def exchange(node: uuid.UUID, secret: str) -> dict[str, Any]:
 
 def authenticate(node: uuid.UUID, secret: str) -> Node:
     """The node whose secret this is. Raises Unauthenticated, or Gone for a node that was deleted."""
-    row: Any = next(iter(Node.objects.raw(_WITH_CREDENTIAL, [str(node)])), None)
+    with_credential = "JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid = %s"
+    also = tuple((name, f"secret.{name}") for name in _CREDENTIAL)
+    row: Any = next(iter(select(Node, with_credential, [str(node)], only=_OF_A_CALLER, also=also)), None)
     if row is None or row.secret_digest is None or not hmac.compare_digest(row.secret_digest, digest(secret)):
         raise Unauthenticated("unknown node or wrong secret")
     if row.state == State.DELETED:
         raise Gone(f"node {row.name} was deleted")
-    row.credential = NodeCredential(
-        **{name: getattr(row, name) for name in ("secret_digest", "signing_key", "incarnation", "seen_incarnation")}
-    )
+    row.credential = NodeCredential(**{name: getattr(row, name) for name in _CREDENTIAL})
     found: Node = row
     return found

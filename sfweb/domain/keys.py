@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import secrets
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from django.db.models import Q, QuerySet
 from sfweb.domain import events
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.names import check_key_name
+from sfweb.domain.rows import select
 from sfweb.domain.scopes import EVERYTHING, covers_all
 from sfweb.domain.transactions import durable
 from sfweb.errors import Forbidden, Invalid, NotFound, Unauthenticated
@@ -36,7 +38,17 @@ _ALPHABET = string.digits + string.ascii_letters
 _RANDOM, _CHECK = 32, 6
 MAX_SECRET = 1024
 _ALIVE = Q(state=State.CREATED) & (Q(expires_at=None) | Q(expires_at__gt=UtcNow()))
-_COLUMNS = ("uuid", "name", "nonce", "namespace__name", "namespace_id", "expires_at", "scopes", "now")
+_PROVEN = (
+    "JOIN namespaces ON namespaces.uuid = namespace_keys.namespace_id AND namespaces.state = 'created'"
+    " WHERE namespace_keys.state = 'created'"
+    " AND (namespace_keys.expires_at IS NULL OR namespace_keys.expires_at > UTC_TIMESTAMP(6))"
+)
+"""The same with its namespace, written out: every request begins with it."""
+_COLUMNS = ("uuid", "namespace", "name", "digest", "nonce", "scopes")
+_BESIDE = (
+    ("namespace_name", "namespaces.name"),
+    ("left", "TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), namespace_keys.expires_at)"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,18 +206,18 @@ def prove_secret(namespace: str, secret: str) -> ProvenKey:
     if row is None:
         raise NotFound(f"namespace not found: {namespace}")
     if not secret.startswith(GENERATED) or _is_whole(secret):
-        for key in _proven(Key.objects.filter(namespace=row)).values("digest", *_COLUMNS):
-            if _fits(secret, key.pop("digest")):
+        for key in _proven("namespaces.uuid = %s", [str(row.pk)]):
+            if _fits(secret, key.digest):
                 return _as_proven(key)
     raise Unauthenticated("the key does not fit the namespace")
 
 
 def living_key(namespace: str, name: str) -> ProvenKey:
     """The key of that name by one indexed read; Unauthenticated when it is gone or expired (AU-2)."""
-    found = _proven(Key.objects.filter(namespace__name=namespace, name=name)).values(*_COLUMNS).first()
-    if found is None:
+    found = _proven("namespaces.name = %s AND namespace_keys.name = %s", [namespace, name])
+    if not found:
         raise Unauthenticated("the key is gone or expired")
-    return _as_proven(found)
+    return _as_proven(found[0])
 
 
 def prove_nonce(namespace: str, name: str, nonce: str) -> ProvenKey:
@@ -216,20 +228,19 @@ def prove_nonce(namespace: str, name: str, nonce: str) -> ProvenKey:
     return key
 
 
-def _proven(keys: QuerySet[Key]) -> QuerySet[Key]:
-    return keys.filter(_ALIVE, namespace__state=State.CREATED).annotate(now=UtcNow())
+def _proven(which: str, values: Sequence[str]) -> list[Key]:
+    return select(Key, f"{_PROVEN} AND {which}", values, only=_COLUMNS, also=_BESIDE)
 
 
-def _as_proven(row: dict[str, Any]) -> ProvenKey:
-    expires = row["expires_at"]
+def _as_proven(row: Any) -> ProvenKey:
     return ProvenKey(
-        uuid=row["uuid"],
-        name=row["name"],
-        nonce=row["nonce"],
-        namespace=row["namespace__name"],
-        namespace_uuid=row["namespace_id"],
-        seconds_left=(expires - row["now"]).total_seconds() if expires else None,
-        scopes=tuple(row["scopes"]) if row["scopes"] is not None else None,
+        uuid=row.uuid,
+        name=row.name,
+        nonce=row.nonce,
+        namespace=row.namespace_name,
+        namespace_uuid=row.namespace_id,
+        seconds_left=row.left / 1e6 if row.left is not None else None,
+        scopes=tuple(row.scopes) if row.scopes is not None else None,
     )
 
 

@@ -51,25 +51,41 @@ def insert_all_unless_taken(rows: Sequence[models.Model]) -> bool:
     return True
 
 
-def select(model: type[Row], rest: str, values: Sequence[Any]) -> list[Row]:
-    """Whole rows of one model; `rest` of the statement is what follows the table's name."""
-    names, columns, readers = _reading(model)
+def select(
+    model: type[Row],
+    rest: str,
+    values: Sequence[Any],
+    *,
+    only: tuple[str, ...] = (),
+    also: tuple[tuple[str, str], ...] = (),
+) -> list[Row]:
+    """Rows of one model; `rest` of the statement is what follows the table's name.
+
+    only  the columns, if not all
+    also  (attribute, expression) of what each row gets besides; their values come before those of `rest`
+    """
+    names, columns, readers = _reading(model, only)
+    wanted = ", ".join([columns, *(expression for _, expression in also)])
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM {model._meta.db_table} {rest}", values)
+        cursor.execute(f"SELECT {wanted} FROM {model._meta.db_table} {rest}", values)
         found = cursor.fetchall()
     rows = []
     for line in found:
-        cells = list(line)
+        cells = list(line[: len(names)])
         for at, column, read in readers:
             cells[at] = read(cells[at], column, connection)
-        rows.append(model.from_db(connection.alias, names, cells))
+        row = model.from_db(connection.alias, names, cells)
+        for (name, _), value in zip(also, line[len(names) :], strict=True):
+            setattr(row, name, value)
+        rows.append(row)
     return rows
 
 
 @cache
-def _reading(model: type[models.Model]) -> tuple[list[str], str, list[tuple[int, Any, Any]]]:
-    """(attributes, columns, what makes Python's value of a column's) of all columns, as Django's own queries would."""
-    fields, table = model._meta.concrete_fields, model._meta.db_table
+def _reading(model: type[models.Model], only: tuple[str, ...]) -> tuple[list[str], str, list[tuple[int, Any, Any]]]:
+    """(attributes, columns, what makes Python's value of a column's), as Django's own queries would."""
+    fields = [field for field in model._meta.concrete_fields if not only or field.name in only]
+    table = model._meta.db_table
     readers = [
         (at, column, read)
         for at, field in enumerate(fields)

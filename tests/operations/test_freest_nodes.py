@@ -5,7 +5,7 @@ import uuid
 import pytest
 from django.db import connection
 
-from sftasks import wishes
+from sftasks import statements
 from sfweb.domain import placement
 from sfweb.domain.placement_rules import Asked, Room
 from sfweb.models import Blob, BlobLocation, Node, NodeCapacity, NodeObject
@@ -82,6 +82,6 @@ def test_those_behind_are_the_holders_that_have_not_confirmed_the_generation(dja
     NodeObject.objects.create(node=rows[3], applied_generation=2, **{**there, "applied_wanted": "absent"})
     NodeObject.objects.create(node=rows[4], applied_generation=0, wanted="absent", **there)
     with django_assert_num_queries(1):
-        found = wishes.behind("network", some_network, 2, [row.pk for row in rows[:3]])
+        found = statements.behind("network", some_network, 2, [row.pk for row in rows[:3]])
     assert set(found) == {rows[1].pk, rows[2].pk}
-    assert wishes.behind("network", some_network, 2, [row.pk for row in rows[3:]]) == [rows[3].pk]
+    assert statements.behind("network", some_network, 2, [row.pk for row in rows[3:]]) == [rows[3].pk]
