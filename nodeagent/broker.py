@@ -58,10 +58,13 @@ class GatheredEvents(StartStopStep):
         consumer.event_dispatcher.on_send_buffered = partial(self._noticed, consumer)
 
     def _noticed(self, consumer: Any) -> None:
-        """Called by the threads of the pool; only the loop's own may set a timer."""
+        """Called by the threads of the pool. One that has become free must wake the loop all the same: only then it asks on."""
+        consumer.hub.call_soon(self._plan, consumer)
+
+    def _plan(self, consumer: Any) -> None:
         if not self._is_due:
             self._is_due = True
-            consumer.hub.call_soon(consumer.hub.call_later, EVENTS_SECONDS, self._send, consumer)
+            consumer.hub.call_later(EVENTS_SECONDS, self._send, consumer)
 
     def _send(self, consumer: Any) -> None:
         self._is_due = False

@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nodeagent.wire import Malformed, Outcome, ReportAnswer, StepMessage, load
 log = logging.getLogger(__name__)
 THREADS = {False: 8, True: 2}
 INBOX_SECONDS = 2.0
+POSTERS, MOST_TOGETHER = 2, 16
 
 
 def bell_path(config: Config, bulk: bool) -> Path:
@@ -54,28 +56,35 @@ def take_answer(config: Config, journal: Journal, answer: ReportAnswer) -> None:
         doorbell.ring(bell_path(config, bulk))
 
 
-class Poster(threading.Thread):
-    """Posts each outcome at once, those that came during the post before it together; what fails waits for the report."""
+class Poster:
+    """Posts each outcome at once, those that came during the posts before it together; what fails waits for the report.
+
+    Two post at a time: one outcome then waits for half of those before it, and the control plane settles on two cores.
+    """
 
     def __init__(self, config: Config, journal: Journal, control: Control) -> None:
-        super().__init__(name="poster", daemon=True)
         self._config = config
         self._journal = journal
         self._control = control
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
 
+    def start(self) -> None:
+        for number in range(POSTERS):
+            threading.Thread(target=self._run, name=f"poster-{number}", daemon=True).start()
+
     def put(self, outcome: Outcome) -> None:
         self._outcomes.put(outcome)
 
-    def run(self) -> None:
+    def _run(self) -> None:
         while True:
             batch = [self._outcomes.get()]
-            while not self._outcomes.empty():
-                batch.append(self._outcomes.get())
+            with suppress(queue.Empty):
+                while len(batch) < MOST_TOGETHER:
+                    batch.append(self._outcomes.get_nowait())
             self.post(batch)
 
     def post(self, batch: list[Outcome]) -> None:
-        """Whatever goes wrong is left to the next report; this thread must live as long as its process."""
+        """Whatever goes wrong is left to the next report; its thread must live as long as its process."""
         try:
             self._post(batch)
         except Exception:
