@@ -2,7 +2,7 @@
 
 Celery writes every message that it took into Redis again until the task begins, so that another worker can take over what
 a dead one had. Nobody takes over what a node was told: its report shows the loss, and the control plane says it again
-(EN-3). It also makes a client for each command, and sends each event of a task by itself.
+(EN-3). Celery also makes a client for each command, and sends the events of a task one by one.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ class GatheredEvents(StartStopStep):
         consumer.event_dispatcher.on_send_buffered = partial(self._noticed, consumer)
 
     def _noticed(self, consumer: Any) -> None:
-        """Called by the threads of the pool. One that has become free must wake the loop all the same: only then it asks on."""
+        """Called by the pool's threads. One that is free again must wake the loop each time: else the next message waits."""
         consumer.hub.call_soon(self._plan, consumer)
 
     def _plan(self, consumer: Any) -> None:

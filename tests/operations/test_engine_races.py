@@ -14,7 +14,8 @@ from nodeagent.wire import Kind, Outcome
 from sftasks import celery, dispatch, engine
 from sftasks.operation import PlannedStep, Wish
 from sftasks.operations import instance_create
-from sfweb.domain import allocator, ipam, limits, placement
+from sfweb.domain import allocator, ipam, placement
+from sfweb.domain.lookup import find_namespace
 from sfweb.domain.placement_rules import Asked, Room
 from sfweb.domain.specs import NewDisk
 from sfweb.domain.transactions import durable
@@ -228,7 +229,10 @@ def test_af_3_a_requirement_holds_against_those_who_are_placed_at_the_same_momen
 
 
 def test_af_3_without_the_namespaces_lock_neighbours_meet(monkeypatch):
-    monkeypatch.setattr(limits, "lock_within", lambda namespace, **more: None)
+    def unlocked(caller, names):
+        return {name: find_namespace(caller, name) for name in names}
+
+    monkeypatch.setattr(instance_create, "lock_namespaces", unlocked)
     for number in range(4):
         make_node(f"node{number}")
     assert any(len(placed) > len(set(placed)) for placed in (_apart_together() for _ in range(10)))
