@@ -30,6 +30,10 @@ from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, tran
 
 THREADS = {False: 8, True: 2}
 """Threads of a node's two workers, by `bulk`; twice as many steps are in flight at most (EN-10)."""
+OF_ONE_LANE = {False: 7, True: 2}
+"""So many of those in flight are one lane's at most. A thread for quick steps is then always somebody else's; of two threads
+that move bulk, half would be too dear for who is alone.
+"""
 LOST_AFTER_SECONDS = 10.0
 HELD_SECONDS = 90.0
 CONSIDERED = 64
@@ -184,14 +188,14 @@ def next_due(node: uuid.UUID, bulk: bool, queue: statements.Queue) -> list[uuid.
     """The planned steps to send next, as many as the queue has room for.
 
     First the oldest of the lane with the fewest in flight, again and again; of lanes with as few, the oldest. One lane gets
-    as many as there are threads: what waits behind those in the node's own line is out of every choice's reach (EN-10).
+    fewer than there are threads: what waits behind those in the node's own line is out of every choice's reach (EN-10).
     """
     flying = Counter(queue.sent)
     lanes = [lane for lane in queue.planned if has_room(flying, bulk, lane)]
     if not lanes:
         return []
     lanes = heapq.nsmallest(CONSIDERED, lanes, key=lambda lane: (flying[lane], random.random()))
-    rows = statements.due_steps(node, bulk, lanes, THREADS[bulk])
+    rows = statements.due_steps(node, bulk, lanes, OF_ONE_LANE[bulk])
     chosen: list[uuid.UUID] = []
     while rows:
         pick = min(rows, key=lambda row: flying[row[1]])
@@ -207,7 +211,7 @@ def has_room(sent: Mapping[uuid.UUID, int], bulk: bool, lane: uuid.UUID | None =
     """Whether one more step may be in flight to the node's queue: of anybody, or of this lane (EN-10)."""
     if sum(sent.values()) >= 2 * THREADS[bulk]:
         return False
-    return lane is None or sent.get(lane, 0) < THREADS[bulk]
+    return lane is None or sent.get(lane, 0) < OF_ONE_LANE[bulk]
 
 
 @durable
@@ -246,16 +250,18 @@ def _is_current(operation: Operation, step: Step) -> bool:
 def _may_go(step: Step, door: statements.Door) -> bool:
     """Whether the step may be sent as soon as its stage begins.
 
-    While the node has not even one step for each thread nobody waits. Then it goes only if its lane has the fewest in flight,
+    While the node has fewer than one lane may have, nobody waits. Then it goes only if its lane has the fewest in flight,
     or it would be chosen now: an operation of many stages would else keep its place in the queue for itself (EN-10).
     """
-    sent, threads = door.sent[step.bulk], THREADS[step.bulk]
-    if sent < threads or sent >= 2 * threads:
-        return sent < threads
+    sent, most = door.sent[step.bulk], OF_ONE_LANE[step.bulk]
+    if sent >= 2 * THREADS[step.bulk]:
+        return False
+    if sent < most:
+        return True
     queue = statements.queues(step.node_id)[step.bulk]
     mine = queue.sent.get(step.lane, 0)
     if all(queue.sent.get(lane, 0) > mine for lane in queue.planned if lane != step.lane):
-        return mine < threads
+        return mine < most
     return step.pk in next_due(step.node_id, step.bulk, queue)
 
 
