@@ -112,10 +112,9 @@ def telling() -> Iterator[None]:
 def _compete(room: Room) -> None:
     """Raises NoCapacity unless every claim can still be filled after this (CL-3). The nodes' counters have it already."""
     _lock_cluster()
-    nodes, promised = _totals(), _promised()
     figures = {}
-    for name in DIMENSIONS:
-        limit, used, asked = nodes[name][0] - promised[name], nodes[name][1], getattr(room, name)
+    for name, (total, used, promised) in _totals().items():
+        limit, asked = total - promised, getattr(room, name)
         short_by = max(0, used - limit)
         figures[name] = {"limit": limit, "used": used - asked, "asked": asked, "short_by": short_by}
     if any(one["short_by"] for one in figures.values()):
@@ -218,11 +217,10 @@ def _set_figures(claim: NamespaceClaim, limit: Room) -> None:
     """
     _lock_cluster()
     used = capacity.used_by(claim.namespace_id)
-    nodes, others, kept = _totals(), _promised(claim.pk), {}
-    for name in DIMENSIONS:
-        total, in_use = nodes[name]
+    kept = {}
+    for name, (total, in_use, others) in _totals(claim.pk).items():
         own, asked = getattr(used, name), getattr(limit, name)
-        kept[name] = {"limit": total - others[name], "used": in_use - own, "asked": asked, "own_use": own}
+        kept[name] = {"limit": total - others, "used": in_use - own, "asked": asked, "own_use": own}
         kept[name]["short_by"] = max(0, kept[name]["used"] + asked - kept[name]["limit"])
         setattr(claim, f"limit_{name}", asked)
         setattr(claim, f"used_{name}", own)
@@ -247,12 +245,18 @@ def _note_claimed(changed: NamespaceClaim | None = None) -> None:
     ClusterCapacity.objects.filter(pk=1).update(updated_at=UtcNow(), **sums)
 
 
-def _totals() -> dict[str, tuple[int, int]]:
-    """{dimension: (limit, used)} of all nodes that are there. An instance on its way has room on two of them, and counts
-    once. One statement, so that a move which commits meanwhile is seen whole or not at all.
+def _totals(without: uuid.UUID | None = None) -> dict[str, tuple[int, int, int]]:
+    """{dimension: (limit, used, promised)}: of all nodes that are there, and what claims have left, all or all but one.
+
+    An instance on its way has room on two nodes, and counts once. One statement, so that a move, or a create that draws
+    from a claim, is seen whole or not at all when it commits meanwhile: between two it would be missing from both.
     """
     twice = ", ".join(f"COALESCE(SUM(held.{name}), 0) AS {name}" for name in DIMENSIONS)
-    sums = ", ".join(f"SUM(limit_{name}), SUM(used_{name}) - MAX(twice.{name})" for name in DIMENSIONS)
+    left = "GREATEST(0, CAST(limit_{0} AS SIGNED) - CAST(used_{0} AS SIGNED))"
+    promised = ", ".join(f"COALESCE(SUM({left.format(name)}), 0) AS {name}" for name in DIMENSIONS)
+    sums = ", ".join(
+        f"SUM(limit_{name}), SUM(used_{name}) - MAX(twice.{name}), MAX(promised.{name})" for name in DIMENSIONS
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {sums} FROM node_capacity JOIN nodes ON nodes.uuid = node_id AND nodes.state = 'created'"
@@ -260,20 +264,12 @@ def _totals() -> dict[str, tuple[int, int]]:
             " JOIN nodes other ON other.uuid = held.node_id AND other.state = 'created'"
             " JOIN instances ON instances.uuid = held.instance_id AND instances.node_id <> held.node_id"
             " JOIN nodes own ON own.uuid = instances.node_id AND own.state = 'created'"
-            " WHERE held.state IN %s) twice",
-            [[str(state) for state in LIVE_RESERVATION]],
+            " WHERE held.state IN %s) twice"
+            f" JOIN (SELECT {promised} FROM namespace_claims WHERE {_ACTIVE} AND uuid <> %s) promised",
+            [[str(state) for state in LIVE_RESERVATION], str(without or uuid.UUID(int=0))],
         )
         found = [int(value or 0) for value in cursor.fetchone()]
-    return dict(zip(DIMENSIONS, zip(found[::2], found[1::2], strict=True), strict=True))
-
-
-def _promised(without: uuid.UUID | None = None) -> dict[str, int]:
-    """{dimension: what claims have left, all together}."""
-    rows = [row for row in active().values() if row.pk != without]
-    return {
-        name: sum(max(0, getattr(row, f"limit_{name}") - getattr(row, f"used_{name}")) for row in rows)
-        for name in DIMENSIONS
-    }
+    return dict(zip(DIMENSIONS, zip(found[::3], found[1::3], found[2::3], strict=True), strict=True))
 
 
 def _figures(claim: NamespaceClaim, room: Room) -> list[tuple[str, int, int, int]]:

@@ -127,6 +127,35 @@ def test_cl_2_cl_3_concurrent_creates_fill_a_claim_and_leave_it_whole():
         empty()
 
 
+def placed(caller, node):
+    """One instance of a CPU on that node, by name."""
+    wanted = new_instance("one", caller.namespace, disks=(NewDisk(size_gb=1),), placed_on=node)
+    return instance_create.request(caller, wanted).row
+
+
+def test_cl_3_a_claim_that_is_drawn_from_between_two_looks_is_left_whole():
+    """Whoever has none must not miss what was drawn meanwhile both in what is used and in what is promised."""
+    for number in range(4):
+        make_node(f"node{number}", cpus=3)
+    claimed, other = callers(2)
+    row = Namespace.objects.get(pk=claimed.namespace_uuid)
+    claims.make(make_namespace("system"), row, Room(cpus=4, memory_mb=4 * 256, disk_gb=4))
+    for node in (0, 0, 0, 1, 1, 1, 2, 2):
+        placed(other, f"node{node}")
+    drawn = []
+
+    def draw(execute, sql, params, many, context):
+        result = execute(sql, params, many, context)
+        if "FROM node_capacity JOIN nodes" in sql and not drawn:
+            drawn.extend(together(1, lambda _: placed(claimed, "node3")))
+        return result
+
+    with connection.execute_wrapper(draw), pytest.raises(NoCapacity, match="claimed by other namespaces"):
+        placed(other, "node2")
+    assert [type(one) for one in drawn] == [Instance]
+    assert_counted()
+
+
 def test_cl_2_a_claim_made_while_others_create_is_kept():
     make_node("node1", cpus=8)
     for _ in range(5):
