@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 THREADS = {False: 8, True: 2}
 INBOX_SECONDS = 2.0
 POSTERS, MOST_TOGETHER = 2, 16
+"""Threads that post, and outcomes in one post: as many as are in flight to a queue at most (EN-10)."""
 
 
 def bell_path(config: Config, bulk: bool) -> Path:

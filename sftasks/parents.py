@@ -35,7 +35,6 @@ def asker(operation: Operation) -> Caller:
 
 def go_on_with_each(kind: str, go_on: Callable[[Operation], int]) -> int:
     """What `go_on` counts for the waiting operations of the kind, the oldest first; one keeps no other back (RO-12)."""
-
     waiting = Operation.objects.filter(kind=kind, state=OperationState.WAITING).order_by("created_at")
     keys = list(waiting.values_list("pk", flat=True))
     return sum(one_of_many(partial(go_on_with, pk, go_on), f"{kind} cannot go on", operation=str(pk)) for pk in keys)

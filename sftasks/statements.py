@@ -11,18 +11,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection
 
+from sfweb.domain.node_rows import with_credentials
 from sfweb.domain.rows import select
 from sfweb.domain.transactions import is_duplicate
-from sfweb.models import Node, NodeCredential, Operation, Step
+from sfweb.models import Node, Operation, Step
 from sfweb.models.state import OPEN_STEP, OperationState, State
 
 FOR_UPDATE = " FOR UPDATE"
 _OF_A_DOOR = ("uuid", "name", "state", "last_seen", "actions")
 _SENT = "(SELECT COUNT(*) FROM steps WHERE node_id = nodes.uuid AND state = 'sent' AND bulk = "
 _BESIDE_A_DOOR = (
-    ("incarnation", "secret.incarnation"),
-    ("seen_incarnation", "secret.seen_incarnation"),
-    ("signing_key", "secret.signing_key"),
     ("heard", "COALESCE(nodes.last_seen > UTC_TIMESTAMP(6) - INTERVAL %s MICROSECOND, 0)"),
     ("sent_quick", _SENT + "0)"),
     ("sent_bulk", _SENT + "1)"),
@@ -220,17 +218,10 @@ def behind(object_type: str, object_uuid: UUID, generation: int, among: Collecti
 def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
     """What must be known of nodes before anything is sent to them."""
     silence = int(settings.NODE_SILENT_SECONDS * 1_000_000)
-    those = "JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid IN %s"
-    found = {}
-    for row in select(Node, those, [silence, [str(node) for node in nodes]], only=_OF_A_DOOR, also=_BESIDE_A_DOOR):
-        seen: Any = row
-        row.credential = NodeCredential(
-            incarnation=seen.incarnation,
-            seen_incarnation=seen.seen_incarnation,
-            signing_key=seen.signing_key,
-        )
-        found[row.pk] = Door(row, not seen.heard, {False: seen.sent_quick, True: seen.sent_bulk})
-    return found
+    return {
+        row.pk: Door(row, not row.heard, {False: row.sent_quick, True: row.sent_bulk})
+        for row in with_credentials(nodes, _OF_A_DOOR, _BESIDE_A_DOOR, [silence])
+    }
 
 
 def standing(node: UUID) -> Standing:

@@ -110,7 +110,7 @@ def _each(verb: Callable[[UUID], object], operations: Iterable[UUID]) -> int:
         verb(pk)
         return 1
 
-    complaint = f"sweep could not {getattr(verb, '__name__', verb)}"
+    complaint = f"sweep could not {verb.__name__}"
     return sum(one_of_many(partial(do, pk), complaint, operation=str(pk)) for pk in operations)
 
 

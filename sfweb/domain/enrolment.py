@@ -14,7 +14,7 @@ import redis
 from django.conf import settings
 
 from sfweb.domain import broker_users, capacity, node_life
-from sfweb.domain.rows import select
+from sfweb.domain.node_rows import with_credentials
 from sfweb.domain.transactions import durable
 from sfweb.errors import Conflict, Gone, Unauthenticated
 from sfweb.models import Node, NodeCredential
@@ -23,22 +23,8 @@ from sfweb.models.state import State
 
 log = logging.getLogger(__name__)
 REPORTED_LATELY_SECONDS = 120.0
-_OF_A_CALLER = (
-    *(
-        "uuid",
-        "name",
-        "state",
-        "error_message",
-        "mesh_address",
-        "byte_port",
-        "cordoned",
-        "carrier_eligible",
-        "last_seen",
-    ),
-    *("report_interval", "clock_skew", "actions", "inventory_at", "inventory_wanted", "created_at", "deleted_at"),
-)
-"""Every call of every node begins with it; what is long (facts, inventory) is read where it is needed."""
-_CREDENTIAL = ("secret_digest", "signing_key", "incarnation", "seen_incarnation")
+LONG = ("facts", "inventory")
+"""Columns of a node that are read where they are needed, and not at each of its calls."""
 
 
 def digest(secret: str) -> str:
@@ -113,13 +99,11 @@ def exchange(node: uuid.UUID, secret: str) -> dict[str, Any]:
 
 def authenticate(node: uuid.UUID, secret: str) -> Node:
     """The node whose secret this is. Raises Unauthenticated, or Gone for a node that was deleted."""
-    with_credential = "JOIN node_credentials secret ON secret.node_id = nodes.uuid WHERE nodes.uuid = %s"
-    also = tuple((name, f"secret.{name}") for name in _CREDENTIAL)
-    row: Any = next(iter(select(Node, with_credential, [str(node)], only=_OF_A_CALLER, also=also)), None)
+    short = tuple(field.name for field in Node._meta.concrete_fields if field.name not in LONG)
+    row = next(iter(with_credentials([node], short)), None)
     if row is None or row.secret_digest is None or not hmac.compare_digest(row.secret_digest, digest(secret)):
         raise Unauthenticated("unknown node or wrong secret")
     if row.state == State.DELETED:
         raise Gone(f"node {row.name} was deleted")
-    row.credential = NodeCredential(**{name: getattr(row, name) for name in _CREDENTIAL})
     found: Node = row
     return found

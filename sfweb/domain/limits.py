@@ -104,13 +104,13 @@ def check_disk_growth(namespace: UUID, grown: int) -> None:
         _refuse_above(row, "disk_gb", limit, _disk_gb(row.pk) - grown, grown)
 
 
-def check_waiting(namespace: UUID, more: int = 1) -> None:
-    """Refuse `more` operations of a user where too many wait already. Far below the ceiling nothing is locked."""
+def check_waiting(namespace: UUID) -> None:
+    """Refuse one more operation of a user where too many wait already. Far below the ceiling nothing is locked."""
     row = Namespace.objects.get(pk=namespace)
     limit = ceiling(row, "waiting_operations")
-    if limit is None or (limit > AT_ONCE and _waiting(namespace) < limit - AT_ONCE - more):
+    if limit is None or (limit > AT_ONCE and _waiting(namespace) < limit - AT_ONCE - 1):
         return
-    lock_within(namespace, waiting_operations=more)
+    lock_within(namespace, waiting_operations=1)
 
 
 def _refuse_above(row: Namespace, name: str, limit: int, used: int, asked: int) -> None:
