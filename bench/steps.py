@@ -1,9 +1,10 @@
 """P6 and P7: one operation step against bare Celery, and what a process pays to send, in one run, interleaved.
 
-    .venv/bin/python -m bench.steps [--rounds 5] [--steps 200] [--in-flight 1,16]
+    .venv/bin/python -m bench.steps [--rounds 5] [--steps 480] [--in-flight 1,16]
 
 Ours is everything between two steps of an operation on a fake node: render, sign, row, message, worker, journal on disk
-(fsync), HTTP outcome, settle, event, next step. Bare Celery is two messages. Both use the same Redis and two cores.
+(fsync), HTTP outcome, settle, event, next step. Bare Celery is two messages. Neither does anything in between. Both use the
+same Redis and two cores, each with as many processes as its default says.
 """
 
 import argparse
@@ -17,19 +18,21 @@ from itertools import pairwise
 
 from bench import figures
 from lab.child import CODE
-from lab.plane import Plane, Size, new_instance, until
+from lab.plane import ROLES, Plane, Size, new_instance, until
 
 STEPS_OF_AN_OPERATION = 10
+LANES = 4
+"""One namespace alone has no more in flight than threads (EN-10)."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=480)
     parser.add_argument("--in-flight", default="1,16")
     options = parser.parse_args()
     with ExitStack() as stack:
-        plane = Plane(Size(nodes=1, time_scale=1.0))
+        plane = Plane(Size(nodes=1, time_scale=1.0, more={"WEB_WORKERS": "2"}))
         stack.callback(plane.close)
         sizes = [int(size) for size in options.in_flight.split(",")]
         start(plane, max(sizes))
@@ -40,9 +43,9 @@ def main() -> None:
 
 
 def start(plane: Plane, most: int = 16) -> None:
-    """The plane with the bench's kind of operation; without the sweep, which would see nothing.
+    """The plane with the bench's kind of operation and action; without the sweep, which would see nothing.
 
-    It has instances to observe, one for each operation in flight, as a node does one thing at a time to each.
+    It has instances, one for each operation in flight, as a node does one thing at a time to each, and namespaces.
     """
     plane.start()
     for name in ("control", "beat", "flower"):
@@ -52,14 +55,21 @@ def start(plane: Plane, most: int = 16) -> None:
     internal.command[-1] = "bench.step_wsgi"
     internal.environment = {**internal.environment, "SF_INTERNAL": "1"}
     internal.start()
+    for role in ROLES:
+        process = plane.processes[f"node1-{role}"]
+        process.kill()
+        process.command[process.command.index("lab.fake_node")] = "bench.step_node"
+        process.start()
     os.environ.update(plane.environment, SF_ROLE="api", DJANGO_SETTINGS_MODULE="sfweb.settings")
     import django
 
     django.setup()
     import bench.step_kind  # noqa: F401  (registers itself in this process)
 
-    until(lambda: plane.nodes_here() == 1, 30, "the node has reported")
+    until(lambda: '"rest"' in plane.sql("SELECT actions FROM nodes")[0][0], 30, "the node has reported")
     api = plane.api()
+    for number in range(LANES):
+        api.ok("POST", "/auth/namespaces", {"namespace": f"lane{number}"})
     for number in range(most):
         api.ok("POST", "/instances", {**new_instance(f"observed{number}"), "disk": [{"size": 1}]})
     until(lambda: {row["state"] for row in api.ok("GET", "/instances")} == {"created"}, 60, "the instances")
@@ -106,7 +116,7 @@ def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
         engine.advance(chain[0])
     keys = [key for chain in chains for key in chain]
     while Operation.objects.filter(pk__in=keys, state__in=OPEN_OPERATION).exists():
-        time.sleep(0.01)
+        time.sleep(0.05)
     times = list(Step.objects.filter(operation_id__in=keys).values_list("operation_id", "first_sent_at", "finished_at"))
     # as long as every chain still has steps: then one fewer is in flight than was asked for
     begin = max(min(sent for key, sent, _ in times if key in chain) for chain in chains)
@@ -116,14 +126,11 @@ def measure_ours(steps: int, in_flight: int) -> tuple[float, list[float]]:
 
 
 def _chain(instance: str, steps: int, number: int) -> list[uuid.UUID]:
-    """Operations of ten steps, each waiting for the one before it: no real one has hundreds.
-
-    Every second chain is the cluster's, the others are of a namespace: one alone has no more in flight than threads (EN-10).
-    """
+    """Operations of ten steps, each waiting for the one before it: no real one has hundreds."""
     from bench.step_kind import NAME
     from sfweb.models import Namespace, Operation, OperationDependency
 
-    namespace = Namespace.objects.get(name="system") if number % 2 else None
+    namespace = Namespace.objects.get(name=f"lane{number % LANES}")
     params = {"instance": instance, "steps": STEPS_OF_AN_OPERATION}
     rows = [
         Operation(kind=NAME, object_key=f"bench:{uuid.uuid4()}", params=params, observational=True, namespace=namespace)

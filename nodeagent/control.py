@@ -4,6 +4,7 @@ Calls are spread over the addresses. One that refuses is left out at once, one t
 while; so a dead control-plane instance costs nothing and a hung one at most fifteen seconds (BY-10).
 """
 
+import json
 import random
 import time
 from typing import Any
@@ -39,7 +40,8 @@ class Control:
     def __init__(self, identity: Identity, http: urllib3.PoolManager | None = None) -> None:
         self._identity = identity
         self._left_out: dict[str, float] = {}
-        self._http = http or urllib3.PoolManager(num_pools=32, maxsize=16, retries=False, timeout=TIMEOUT)
+        http = http or urllib3.PoolManager(num_pools=32, maxsize=16, retries=False, timeout=TIMEOUT)
+        self._pools = {address: http.connection_from_url(address) for address in identity.control}
 
     def report(self, report: Report) -> ReportAnswer:
         return load(ReportAnswer, self._call("/internal/report", dump(report)))
@@ -58,11 +60,15 @@ class Control:
         return self._call("/internal/tickets", {"token": token, "instance": instance, "peer": peer})
 
     def _call(self, path: str, body: Json) -> Json:
-        headers = {"Authorization": f"Node {self._identity.node}:{self._identity.secret}"}
+        headers = {
+            "Authorization": f"Node {self._identity.node}:{self._identity.secret}",
+            "Content-Type": "application/json",
+        }
+        text = json.dumps(body).encode()
         problems = []
         for address in self._addresses():
             try:
-                answer = self._http.request("POST", f"{address}{path}", json=body, headers=headers, redirect=False)
+                answer = self._pools[address].urlopen("POST", path, text, headers, retries=False, redirect=False)
             except urllib3.exceptions.HTTPError as error:
                 self._left_out[address] = time.monotonic() + LEFT_OUT_SECONDS
                 problems.append(f"{address}: {type(error).__name__}")

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +105,10 @@ class Journal:
         True when it is to be done now, its outcome if it has one already, False when it was begun or withdrawn.
         """
         with self._transaction() as connection:
-            row = connection.execute("SELECT state, outcome FROM entries WHERE token = ?", [message.token]).fetchone()
-            if row is None:
-                _insert(connection, message, bulk, "started")
+            if _insert(connection, message, bulk, "started"):
                 return True
-            state, outcome = row
+            sql = "SELECT state, outcome FROM entries WHERE token = ?"
+            state, outcome = connection.execute(sql, [message.token]).fetchone()
             if state == "received":
                 connection.execute(
                     "UPDATE entries SET state = 'started', waits_for = NULL WHERE token = ?", [message.token]
@@ -139,9 +138,9 @@ class Journal:
     def finish(self, message: StepMessage, outcome: Outcome, wanted: str | None) -> Outcome:
         """Store the outcome with the next position; `wanted` is what was made true of the object, None when nothing was."""
         with self._transaction() as connection:
-            connection.execute("UPDATE facts SET value = value + 1 WHERE name = 'seq'")
-            seq = int(connection.execute("SELECT value FROM facts WHERE name = 'seq'").fetchone()[0])
-            placed = load(Outcome, {**dump(outcome), "seq": seq})
+            counted = "UPDATE facts SET value = value + 1 WHERE name = 'seq' RETURNING value"
+            seq = int(connection.execute(counted).fetchone()[0])
+            placed = replace(outcome, seq=seq)
             connection.execute(
                 "UPDATE entries SET state = 'done', outcome = ? WHERE token = ?",
                 [json.dumps(dump(placed)), message.token],
@@ -302,9 +301,11 @@ def _spooled(connection: sqlite3.Connection) -> int:
     return int(connection.execute(ends).fetchone()[0])
 
 
-def _insert(connection: sqlite3.Connection, message: StepMessage, bulk: bool, state: str) -> None:
-    connection.execute(
+def _insert(connection: sqlite3.Connection, message: StepMessage, bulk: bool, state: str) -> bool:
+    """False when the token is there."""
+    inserted = connection.execute(
         "INSERT OR IGNORE INTO entries (token, object_key, action, bulk, message, state, arrived)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [message.token, message.object_key, message.action, int(bulk), json.dumps(dump(message)), state, time.time()],
     )
+    return inserted.rowcount == 1

@@ -4,11 +4,8 @@ Part of the engine. A step leaves here in two ways: as a Celery message (the doo
 report. Both carry the same signed message, and a copy repeats token and request byte for byte (EN-3).
 """
 
-import heapq
 import logging
-import random
 import uuid
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +15,7 @@ from django.db.models import F
 
 from nodeagent.action import actions
 from nodeagent.wire import StepMessage, dump, load
-from sftasks import celery, statements, wishes
+from sftasks import celery, statements, turns, wishes
 from sftasks.operation import PlannedStep, served
 from sfweb.domain import events
 from sfweb.domain.rows import insert
@@ -28,16 +25,8 @@ from sfweb.models.fields import FromNow, UtcNow
 from sfweb.models.operation import OF_THE_CLUSTER
 from sfweb.models.state import OPEN_STEP, OperationState, State, StepState, transition
 
-THREADS = {False: 8, True: 2}
-"""Threads of a node's two workers, by `bulk`; twice as many steps are in flight at most (EN-10)."""
-OF_ONE_LANE = {False: 7, True: 2}
-"""So many of those in flight are one lane's at most. A thread for quick steps is then always somebody else's; of two threads
-that move bulk, half would be too dear for who is alone.
-"""
 LOST_AFTER_SECONDS = 10.0
 HELD_SECONDS = 90.0
-CONSIDERED = 64
-"""Lanes that one choice looks at: those with the fewest in flight, by chance where more are alike."""
 PUT_OFF_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
@@ -66,25 +55,58 @@ def plan(operation: Operation, stages: Mapping[int, Sequence[PlannedStep]], purp
     return rows
 
 
-def send_stage(operation: Operation, stage: int, known: Sequence[Step] | None = None) -> int:
+class Sending:
+    """What one transaction sends. After its commit all of it is rung for at once, before whatever else is done then."""
+
+    def __init__(self) -> None:
+        self._doors: dict[uuid.UUID, statements.Door] = {}
+        self._lines: dict[tuple[uuid.UUID, bool], turns.Line] = {}
+        self._messages: list[tuple[StepMessage, bool]] = []
+        transaction.on_commit(lambda: celery.ring(self._messages))
+
+    def send(self, steps: Sequence[Step]) -> None:
+        """Those of the planned steps, of a stage that has begun, whose turn it is."""
+        self._doors.update(statements.doors({step.node_id for step in steps} - self._doors.keys()))
+        for step in steps:
+            door = self._doors[step.node_id]
+            message = send(step, door) if self._may_go(step, door.sent[step.bulk]) else None
+            if message:
+                door.sent[step.bulk] += 1
+                self._messages.append((message, step.bulk))
+                if line := self._lines.get((step.node_id, step.bulk)):
+                    line.note_sent(step)
+
+    def sent_to(self, node: uuid.UUID) -> int:
+        """How many steps."""
+        return sum(message.node == str(node) for message, _ in self._messages)
+
+    def _may_go(self, step: Step, sent: int) -> bool:
+        """While the node has fewer than one lane may have, nobody waits. Then it is a matter of turns: an operation of many
+        stages would else keep its place in the queue for itself (EN-10).
+        """
+        if sent >= 2 * turns.THREADS[step.bulk]:
+            return False
+        if sent < turns.OF_ONE_LANE[step.bulk]:
+            return True
+        key = (step.node_id, step.bulk)
+        if key not in self._lines:
+            self._lines[key] = turns.Line(*key)
+        return self._lines[key].is_turn_of(step)
+
+
+def send_stage(
+    operation: Operation, stage: int, known: Sequence[Step] | None = None, sending: Sending | None = None
+) -> int:
     """Send what is due of the stage and ring after commit. Returns how many of its steps are open. Under the operation's lock.
 
-    `known` are the stage's open steps where this transaction has locked and read them already.
+    known    the stage's open steps, where this transaction has locked and read them already
+    sending  what else this transaction sends
     """
     steps = known
     if steps is None:
         steps = list(Step.objects.select_for_update().filter(operation=operation, stage=stage, state__in=OPEN_STEP))
     due = [step for step in steps if step.state == StepState.PLANNED and _is_due(step)]
-    doors = statements.doors({step.node_id for step in due}) if due else {}
-    messages = []
-    for step in due:
-        door = doors[step.node_id]
-        message = send(step, door) if _may_go(step, door) else None
-        if message:
-            door.sent[step.bulk] += 1
-            messages.append((message, step.bulk))
-    if messages:
-        transaction.on_commit(lambda: celery.ring(messages))
+    (sending or Sending()).send(due)
     return sum(step.state in OPEN_STEP for step in steps)
 
 
@@ -180,38 +202,8 @@ def hand_out(node: Node, held: Collection[str]) -> list[StepMessage]:
 def fill(node: uuid.UUID) -> tuple[list[StepMessage], bool]:
     """Send planned steps as far as the node's queues have room. Also tells whether any step is open there."""
     queues = statements.queues(node)
-    chosen = [pk for bulk, queue in queues.items() for pk in next_due(node, bulk, queue)]
+    chosen = [pk for bulk, queue in queues.items() for pk in turns.next_due(node, bulk, queue)]
     return [message for pk in chosen if (message := try_to_send(pk)) is not None], bool(queues)
-
-
-def next_due(node: uuid.UUID, bulk: bool, queue: statements.Queue) -> list[uuid.UUID]:
-    """The planned steps to send next, as many as the queue has room for.
-
-    First the oldest of the lane with the fewest in flight, again and again; of lanes with as few, the oldest. One lane gets
-    fewer than there are threads: what waits behind those in the node's own line is out of every choice's reach (EN-10).
-    """
-    flying = Counter(queue.sent)
-    lanes = [lane for lane in queue.planned if has_room(flying, bulk, lane)]
-    if not lanes:
-        return []
-    lanes = heapq.nsmallest(CONSIDERED, lanes, key=lambda lane: (flying[lane], random.random()))
-    rows = statements.due_steps(node, bulk, lanes, OF_ONE_LANE[bulk])
-    chosen: list[uuid.UUID] = []
-    while rows:
-        pick = min(rows, key=lambda row: flying[row[1]])
-        if not has_room(flying, bulk, pick[1]):
-            break
-        rows.remove(pick)
-        flying[pick[1]] += 1
-        chosen.append(pick[0])
-    return chosen
-
-
-def has_room(sent: Mapping[uuid.UUID, int], bulk: bool, lane: uuid.UUID | None = None) -> bool:
-    """Whether one more step may be in flight to the node's queue: of anybody, or of this lane (EN-10)."""
-    if sum(sent.values()) >= 2 * THREADS[bulk]:
-        return False
-    return lane is None or sent.get(lane, 0) < OF_ONE_LANE[bulk]
 
 
 @durable
@@ -245,24 +237,6 @@ def _is_current(operation: Operation, step: Step) -> bool:
     if step.purpose == "undo":
         return operation.state == OperationState.UNWINDING
     return operation.state == OperationState.RUNNING and step.stage == operation.stage
-
-
-def _may_go(step: Step, door: statements.Door) -> bool:
-    """Whether the step may be sent as soon as its stage begins.
-
-    While the node has fewer than one lane may have, nobody waits. Then it goes only if its lane has the fewest in flight,
-    or it would be chosen now: an operation of many stages would else keep its place in the queue for itself (EN-10).
-    """
-    sent, most = door.sent[step.bulk], OF_ONE_LANE[step.bulk]
-    if sent >= 2 * THREADS[step.bulk]:
-        return False
-    if sent < most:
-        return True
-    queue = statements.queues(step.node_id)[step.bulk]
-    mine = queue.sent.get(step.lane, 0)
-    if all(queue.sent.get(lane, 0) > mine for lane in queue.planned if lane != step.lane):
-        return mine < most
-    return step.pk in next_due(step.node_id, step.bulk, queue)
 
 
 def _is_due(step: Step) -> bool:

@@ -2,7 +2,7 @@
 
     submit     insert a wish, or join the equal one that waits; inside the caller's transaction
     advance    start what can start, send the stage that is next, end what is done
-    settle     take a node's outcome for a step that is open, once, and advance in the same transaction
+    settle     take a node's outcomes for steps that are open, once, and advance in the same transaction
     cancel     end what waits, ask what runs to stop
     hand_out, sweep   in `dispatch.py` and `sweep.py`
 
@@ -14,7 +14,7 @@ rules (EN-*) in docs/engine.md before changing a line.
 import datetime
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -134,6 +134,13 @@ def depend_each(
     insert(lines)
 
 
+class Settled(NamedTuple):
+    """How many outcomes were taken, and how many steps their node was sent at once in their place."""
+
+    taken: int
+    sent: int
+
+
 @durable
 def advance(operation_uuid: UUID) -> None:
     """Bring one operation as far as it can go now. Harmless when repeated, at any time, by any process."""
@@ -149,25 +156,36 @@ def advance(operation_uuid: UUID) -> None:
 
 
 @durable
-def settle(node: UUID, outcome: Outcome) -> bool:
-    """Take `node`'s outcome for the step that holds its token, once. False when no such step is open (it changes nothing)."""
-    operation = statements.lock_operation_of(outcome.token, node)
-    if operation is None:
-        return False
-    near = statements.lock_open_steps(operation)
-    step = next((row for row in near if row.state == StepState.SENT and row.token == outcome.token), None)
-    if step is None:
-        late = Step.objects.get(token=outcome.token)
-        facts = {"step": str(late.pk), "kind": outcome.kind, "code": outcome.code}
-        _tell(operation, "late outcome ignored", extra=facts)
-        return False
+def settle(node: UUID, *told: Outcome) -> Settled:
+    """Take `node`'s outcomes for the open steps that hold their tokens, each once, and bring the operations on.
+
+    One that comes late changes nothing. Either all of this is done or nothing.
+    """
+    sending = dispatch.Sending()
+    by_token = {outcome.token: outcome for outcome in told}
+    locked = statements.lock_operations_of(by_token, node)
+    open_steps = (step for _, near in locked.values() for step in near)
+    sent = {step.token: step for step in open_steps if step.state == StepState.SENT and step.node_id == node}
+    taken: dict[UUID, list[Step]] = {}
+    for token, outcome in by_token.items():
+        if token in sent:
+            step = sent[token]
+            _take(locked[step.operation_id][0], step, outcome)
+            taken.setdefault(step.operation_id, []).append(step)
+    outcomes.tell_late(node, [outcome for token, outcome in by_token.items() if token not in sent])
+    for key, steps in taken.items():
+        operation, near = locked[key]
+        as_read = all(step.state == StepState.DONE for step in steps)
+        _step_on(operation, near if as_read else None, sending)
+    return Settled(sum(map(len, taken.values())), sending.sent_to(node))
+
+
+def _take(operation: Operation, step: Step, outcome: Outcome) -> None:
     verdict = outcomes.apply(operation, step, outcome)
     if verdict == outcomes.Verdict.PARK and operation.state in OPEN_OPERATION:
         end(operation, OperationState.FAILED, outcome.code or "unknown", outcome.message, parked=True)
-    elif verdict == outcomes.Verdict.FAIL and not go_elsewhere(operation, node, outcome.code, outcome.message):
+    elif verdict == outcomes.Verdict.FAIL and not go_elsewhere(operation, step.node_id, outcome.code, outcome.message):
         fail(operation, outcome.code, outcome.message)
-    _step_on(operation, near if step.state == StepState.DONE else None)
-    return True
 
 
 @durable
@@ -315,10 +333,11 @@ def _dependencies_allow(operation: Operation) -> bool:
     return not any(need.state in OPEN_OPERATION for need in needs)
 
 
-def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
+def _step_on(operation: Operation, near: Sequence[Step] | None = None, sending: dispatch.Sending | None = None) -> None:
     """Send, unwind or end a running operation until it waits for a node. Under its lock.
 
-    `near`: what `statements.lock_open_steps` read in this transaction, if nothing but these rows has changed since.
+    near     its open steps as `statements.lock_operations_of` read them here, if nothing but these rows has changed since
+    sending  as of `dispatch.send_stage`
     """
     known: dict[int, list[Step]] = {}
     if operation.state == OperationState.RUNNING and operation.cancel_requested_at is not None:
@@ -327,7 +346,7 @@ def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
         for stage in (operation.stage, operation.stage + 1):
             known[stage] = [step for step in near if step.stage == stage and step.state in OPEN_STEP]
     while operation.state == OperationState.RUNNING:
-        if dispatch.send_stage(operation, operation.stage, known.get(operation.stage)):
+        if dispatch.send_stage(operation, operation.stage, known.get(operation.stage), sending):
             return
         if not _next_stage(operation):
             end(operation, OperationState.SUCCEEDED)
@@ -340,10 +359,8 @@ def _step_on(operation: Operation, near: Sequence[Step] | None = None) -> None:
 
 def _next_stage(operation: Operation) -> bool:
     """Move on to the next stage, with the progress that this makes. False when there is none."""
-    steps, ended, last = statements.progress(operation)
-    if last <= operation.stage:
+    if not statements.enter_next_stage(operation):
         return False
-    statements.set_stage(operation, operation.stage + 1, 100 * ended // steps)
     entered = kinds()[operation.kind].entered
     if entered is not None:
         entered(operation, operation.stage)

@@ -22,7 +22,7 @@ A step is {uuid, action, node, object, state, attempt, sent, deadline, node_last
 import datetime
 from typing import Any
 
-from sftasks import dispatch, statements
+from sftasks import dispatch, statements, turns
 from sftasks.operation import kinds
 from sfweb.models import Node, Operation, OperationDependency, Step
 from sfweb.models.fields import UtcNow
@@ -127,9 +127,9 @@ def _why_planned(step: Step, silent: bool) -> tuple[str, dict[str, Any]]:
         sentence = f"next attempt at {step.not_before:%H:%M:%S} UTC because of {step.reason}"
         return sentence, {"waits_for": "retry", "at": _moment(step.not_before), "because": step.reason}
     sent = statements.queues(step.node_id)[step.bulk].sent
-    if not dispatch.has_room(sent, step.bulk):
+    if not turns.has_room(sent, step.bulk):
         return "the node's queue is full", {"waits_for": "room"}
-    if not dispatch.has_room(sent, step.bulk, step.lane):
+    if not turns.has_room(sent, step.bulk, step.lane):
         return "its namespace has as many steps at the node as one may have", {"waits_for": "room"}
     return step.reason or "it is next", {"waits_for": "nothing"}
 

@@ -1,8 +1,9 @@
 """What each kind of outcome does to its step: one table (EN-9). Part of the engine; the operation is locked by the caller."""
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Case, Value, When
@@ -43,6 +44,16 @@ def apply(operation: Operation, step: Step, outcome: Outcome) -> Verdict:
         # a wish that cannot be taken back now stays a residue; the operation does not wait for it
         return Verdict.GO_ON
     return verdict
+
+
+def tell_late(node: UUID, late: Sequence[Outcome]) -> None:
+    """Outcomes that no open step waited for: each is an event, and nothing else."""
+    by_token = {outcome.token: outcome for outcome in late}
+    steps = Step.objects.select_related("operation").filter(node=node, token__in=by_token)
+    for step in steps if late else ():
+        outcome = by_token[str(step.token)]
+        facts = {"operation": str(step.operation_id), "step": str(step.pk), "kind": outcome.kind, "code": outcome.code}
+        events.record_on(step.operation, "audit", "late outcome ignored", extra=facts)
 
 
 def confirm(step: Step, outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection
 
 from sfweb.domain.node_rows import with_credentials
-from sfweb.domain.rows import select
+from sfweb.domain.rows import select, select_with
 from sfweb.domain.transactions import is_duplicate
 from sfweb.models import Node, Operation, Step
 from sfweb.models.state import OPEN_STEP, OperationState, State
@@ -26,14 +26,6 @@ _BESIDE_A_DOOR = (
     ("sent_bulk", _SENT + "1)"),
 )
 _OPEN = ", ".join(f"'{state}'" for state in OPEN_STEP)
-
-
-class Progress(NamedTuple):
-    """How many steps towards its wish an operation has, how many of them ended, and its last stage."""
-
-    steps: int
-    ended: int
-    last_stage: int
 
 
 class Spent(NamedTuple):
@@ -89,10 +81,30 @@ class Queue(NamedTuple):
     planned: list[UUID]
 
 
-def lock_operation_of(token: str, node: UUID) -> Operation | None:
-    """The operation of the node's step with this token, locked."""
-    its = "WHERE uuid = (SELECT operation_id FROM steps WHERE token = %s AND node_id = %s)"
-    return next(iter(select(Operation, its + FOR_UPDATE, [token, str(node)])), None)
+class Due(NamedTuple):
+    """A planned step that can be sent, and what says when it is its turn."""
+
+    step: UUID
+    lane: UUID
+    priority: int
+    asked_at: datetime.datetime
+
+    def order(self) -> tuple[int, datetime.datetime]:
+        return self.priority, self.asked_at
+
+
+def lock_operations_of(tokens: Collection[str], node: UUID) -> dict[UUID, tuple[Operation, list[Step]]]:
+    """The operations of the node's steps with these tokens, locked, each with its open steps; of a running one those of its
+    stage and the next.
+    """
+    theirs = (
+        "LEFT JOIN steps ON steps.operation_id = operations.uuid"
+        f" AND steps.state IN ({_OPEN})"
+        " AND (operations.state <> 'running' OR steps.stage BETWEEN operations.stage AND operations.stage + 1)"
+        " WHERE operations.uuid IN (SELECT operation_id FROM steps named WHERE named.token IN %s AND named.node_id = %s)"
+    )
+    rows = select_with(Operation, Step, theirs + FOR_UPDATE, [list(tokens), str(node)])
+    return {operation.pk: (operation, steps) for operation, steps in rows}
 
 
 def lock_operation(operation: UUID) -> Operation | None:
@@ -152,24 +164,6 @@ def rested_at(object_key: str, starts: int, seconds: float, rest: float) -> date
     return found[0][0].replace(tzinfo=datetime.UTC) if found else None
 
 
-def lock_open_steps(operation: Operation) -> list[Step]:
-    """The open steps of a locked operation, locked; of a running one those of its stage and the next."""
-    those = f"WHERE operation_id = %s AND state IN ({_OPEN})"
-    values: list[Any] = [str(operation.pk)]
-    if operation.state == OperationState.RUNNING:
-        those += " AND stage BETWEEN %s AND %s"
-        values += [operation.stage, operation.stage + 1]
-    return select(Step, those + FOR_UPDATE, values)
-
-
-def progress(operation: Operation) -> Progress:
-    sql = (
-        f"SELECT COUNT(*), COALESCE(SUM(state NOT IN ({_OPEN})), 0), COALESCE(MAX(stage), 0)"
-        " FROM steps WHERE operation_id = %s AND purpose = 'do'"
-    )
-    return Progress(*map(int, _rows(sql, [str(operation.pk)])[0]))
-
-
 def spent(operation: Operation) -> Spent:
     """Of an operation that has ended in this transaction."""
     sql = (
@@ -182,13 +176,20 @@ def spent(operation: Operation) -> Spent:
     return Spent(float(seconds), float(waited), *map(int, counts))
 
 
-def set_stage(operation: Operation, stage: int, percent: int) -> None:
-    """Under the operation's lock."""
+def enter_next_stage(operation: Operation) -> bool:
+    """Move on to the next stage, with the progress that this makes; False when there is none. Under the operation's lock."""
+    sql = (
+        f"UPDATE operations JOIN (SELECT COUNT(*) AS steps, SUM(state NOT IN ({_OPEN})) AS ended, MAX(stage) AS last"
+        " FROM steps WHERE operation_id = %s AND purpose = 'do') way ON way.last > operations.stage"
+        " SET operations.stage = operations.stage + 1, operations.progress = 100 * way.ended DIV way.steps WHERE uuid = %s"
+    )
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE operations SET stage = %s, progress = %s WHERE uuid = %s", [stage, percent, str(operation.pk)]
-        )
-    operation.stage, operation.progress = stage, percent
+        cursor.execute(sql, [str(operation.pk), str(operation.pk)])
+        moved = bool(cursor.rowcount == 1)
+    if moved:
+        operation.stage += 1
+        operation.__dict__.pop("progress", None)  # read when it is asked for
+    return moved
 
 
 def woken_by(operation: Operation) -> list[UUID]:
@@ -217,6 +218,8 @@ def behind(object_type: str, object_uuid: UUID, generation: int, among: Collecti
 
 def doors(nodes: Collection[UUID]) -> dict[UUID, Door]:
     """What must be known of nodes before anything is sent to them."""
+    if not nodes:
+        return {}
     silence = int(settings.NODE_SILENT_SECONDS * 1_000_000)
     return {
         row.pk: Door(row, not row.heard, {False: row.sent_quick, True: row.sent_bulk})
@@ -260,8 +263,8 @@ def queues(node: UUID) -> dict[bool, Queue]:
     return found
 
 
-def due_steps(node: UUID, bulk: bool, lanes: Collection[UUID], most: int) -> list[tuple[UUID, UUID]]:
-    """(step, lane) of the node's planned steps whose turn it is by state, stage and time; by priority, then age.
+def due_steps(node: UUID, bulk: bool, lanes: Collection[UUID], most: int) -> list[Due]:
+    """The node's planned steps whose turn it is by state, stage and time; by priority, then age.
 
     At most `most` of each of the `lanes`. Each lane is read in its order from the index until it has given so many.
     """
@@ -276,7 +279,10 @@ def due_steps(node: UUID, bulk: bool, lanes: Collection[UUID], most: int) -> lis
     )
     sql = " UNION ALL ".join([one] * len(lanes)) + " ORDER BY priority, asked_at"
     values = [value for lane in lanes for value in (str(node), bulk, str(lane), most)]
-    return [(UUID(str(step)), UUID(str(lane))) for step, lane, *_ in _rows(sql, values)]
+    return [
+        Due(UUID(str(step)), UUID(str(lane)), priority, asked_at.replace(tzinfo=datetime.UTC))
+        for step, lane, priority, asked_at in _rows(sql, values)
+    ]
 
 
 def _rows(sql: str, values: list[Any]) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Exists, OuterRef, QuerySet
 
-from sftasks import celery, dispatch, engine, statements
+from sftasks import celery, dispatch, engine, statements, turns
 from sftasks.operation import kinds
 from sftasks.passes import one_of_many
 from sfweb.domain import node_life
@@ -39,7 +39,7 @@ def ring_node(node: UUID) -> int:
     """Send and ring what is due on one node, as far as its queues have room."""
     messages = []
     for bulk, queue in statements.queues(node).items():
-        for pk in dispatch.next_due(node, bulk, queue):
+        for pk in turns.next_due(node, bulk, queue):
             message = dispatch.try_to_send(pk)
             if message:
                 messages.append((message, bulk))

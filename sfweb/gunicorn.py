@@ -13,6 +13,8 @@ import sys
 import tempfile
 from typing import Any
 
+from gunicorn import glogging
+
 from sfweb.logs import configuration
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sfweb.settings")
@@ -32,11 +34,20 @@ worker_class = "gthread"
 timeout = 300
 graceful_timeout = 55
 keepalive = 75
-accesslog = None
 logconfig_dict = configuration(os.environ.get("LOG_LEVEL", "INFO"))
 control_socket_disable = True
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 limit_request_line = 8190
+
+
+class NoAccessLog(glogging.Logger):
+    """Requests are counted and named by the middleware. Gunicorn would make a line of each, also for nobody."""
+
+    def access(self, *_: Any) -> None:
+        """Nothing is written."""
+
+
+logger_class = NoAccessLog
 
 
 def when_ready(server: Any) -> None:

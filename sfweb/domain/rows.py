@@ -1,6 +1,6 @@
 """Rows in and out by one written-out statement: Django needs longer to write most of them than MariaDB to run them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from sfweb.domain.transactions import is_duplicate
 from sfweb.models.fields import FromNow, UtcNow
 
 Row = TypeVar("Row", bound=models.Model)
+Other = TypeVar("Other", bound=models.Model)
 
 
 def insert(rows: Sequence[models.Model]) -> None:
@@ -64,26 +65,41 @@ def select(
     only  the columns, if not all
     also  (attribute, expression) of what each row gets besides; their values come before those of `rest`
     """
-    names, columns, readers = _reading(model, only)
+    width, columns, make = _reading(model, only)
     wanted = ", ".join([columns, *(expression for _, expression in also)])
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {wanted} FROM {model._meta.db_table} {rest}", values)
         found = cursor.fetchall()
     rows = []
     for line in found:
-        cells = list(line[: len(names)])
-        for at, column, read in readers:
-            cells[at] = read(cells[at], column, connection)
-        row = model.from_db(connection.alias, names, cells)
-        for (name, _), value in zip(also, line[len(names) :], strict=True):
+        row = make(line[:width])
+        for (name, _), value in zip(also, line[width:], strict=True):
             setattr(row, name, value)
         rows.append(row)
     return rows
 
 
+def select_with(
+    model: type[Row], other: type[Other], rest: str, values: Sequence[Any]
+) -> list[tuple[Row, list[Other]]]:
+    """Rows of one model, each with those of another that `rest` joins to it (LEFT JOIN: there may be none)."""
+    width, columns, make = _reading(model, ())
+    _, others, make_other = _reading(other, ())
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {columns}, {others} FROM {model._meta.db_table} {rest}", values)
+        found = cursor.fetchall()
+    rows: dict[Any, tuple[Row, list[Other]]] = {}
+    for line in found:
+        row = make(line[:width])
+        beside = rows.setdefault(row.pk, (row, []))[1]
+        if any(cell is not None for cell in line[width:]):
+            beside.append(make_other(line[width:]))
+    return list(rows.values())
+
+
 @cache
-def _reading(model: type[models.Model], only: tuple[str, ...]) -> tuple[list[str], str, list[tuple[int, Any, Any]]]:
-    """(attributes, columns, what makes Python's value of a column's), as Django's own queries would."""
+def _reading(model: type[models.Model], only: tuple[str, ...]) -> tuple[int, str, Callable[[Sequence[Any]], Any]]:
+    """(how many columns, these, what makes a row of their values) as Django's own queries would."""
     fields = [field for field in model._meta.concrete_fields if not only or field.name in only]
     table = model._meta.db_table
     readers = [
@@ -93,7 +109,15 @@ def _reading(model: type[models.Model], only: tuple[str, ...]) -> tuple[list[str
         for read in (*connection.ops.get_db_converters(column), *field.get_db_converters(connection))
     ]
     columns = ", ".join(f"{table}.{connection.ops.quote_name(str(field.column))}" for field in fields)
-    return [field.attname for field in fields], columns, readers
+    names = [field.attname for field in fields]
+
+    def make(line: Sequence[Any]) -> Any:
+        cells = list(line)
+        for at, column, read in readers:
+            cells[at] = read(cells[at], column, connection)
+        return model.from_db(connection.alias, names, cells)
+
+    return len(names), columns, make
 
 
 @cache

@@ -22,13 +22,15 @@ from sfweb.models.fields import FromNow
 from sfweb.models.state import OPEN_OPERATION, State, StepState
 
 log = logging.getLogger(__name__)
+SETTLED_TOGETHER = 16
+"""Outcomes in one transaction: as many as a node posts at once."""
 
 
 def take_report(node: Node, report: Report) -> ReportAnswer:
     """Everything that a report asks for, each part in its own short transaction."""
     spoken = claims.known_actions(report.actions)
     accepted = node_life.arrive(node, report.incarnation, spoken, report.clock - time.time())
-    acknowledged = _settle_all(node, report.outcomes)
+    acknowledged, _ = _settle_all(node, report.outcomes)
     if report.facts:
         claims.take_facts(node, report.facts)
     inventory.powered_off_by_guest(node, report.power_off_by_guest, report.power_off_generations)
@@ -73,30 +75,41 @@ def _take_inventory(node: Node, seen: Inventory) -> bool:
 
 def take_outcomes(node: Node, incarnation: str, outcomes: Sequence[Outcome]) -> ReportAnswer:
     """Outcomes that a worker posts at once; the answer hands out what follows."""
-    acknowledged = _settle_all(node, outcomes)
+    acknowledged, freed = _settle_all(node, outcomes)
     if node.credential.incarnation != incarnation:
         return ReportAnswer(acknowledged=tuple(acknowledged), accepted=False)
-    steps, busy = dispatch.fill(node.pk)
+    # where the next stages took the places that became free, whoever waits for one waits still
+    steps, busy = dispatch.fill(node.pk) if freed or not acknowledged else ([], True)
     interval = settings.REPORT_BUSY_SECONDS if busy else settings.REPORT_IDLE_SECONDS
     return ReportAnswer(acknowledged=tuple(acknowledged), steps=tuple(steps), interval=float(interval))
 
 
-def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> list[str]:
-    """Tokens that are settled, whatever that changed: one that nobody waits for would else come for ever.
+def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> tuple[list[str], int]:
+    """Tokens that are settled, whatever that changed: one that nobody waits for would else come for ever. And how many more
+    steps of the node have ended than were sent to it in their place.
+    """
+    tokens, freed = [], 0
+    for at in range(0, len(outcomes), SETTLED_TOGETHER):
+        for some, settled in _settle(node, outcomes[at : at + SETTLED_TOGETHER]):
+            tokens += [outcome.token for outcome in some]
+            freed += settled.taken - settled.sent
+    return tokens, freed
+
+
+def _settle(node: Node, outcomes: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], engine.Settled]]:
+    """All by one transaction, or, if that fails, each by its own.
 
     One that cannot be settled keeps nobody from the others and from the answer: it comes again with the next report.
     """
-    settled = []
-    for outcome in outcomes:
-        try:
-            engine.settle(node.pk, outcome)
-        except (OperationalError, InterfaceError):
+    try:
+        return [(outcomes, engine.settle(node.pk, *outcomes))]
+    except Exception as error:
+        if len(outcomes) > 1:
+            return [settled for outcome in outcomes for settled in _settle(node, [outcome])]
+        if isinstance(error, OperationalError | InterfaceError):
             raise
-        except Exception:
-            log.exception("an outcome could not be settled", extra={"node": node.name, "token": outcome.token})
-        else:
-            settled.append(outcome.token)
-    return settled
+        log.exception("an outcome could not be settled", extra={"node": node.name, "token": outcomes[0].token})
+        return []
 
 
 def _mesh(report: Report) -> tuple[str, ...] | None:

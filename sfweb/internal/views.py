@@ -74,7 +74,7 @@ def _whole_number(text: str) -> int:
     return value
 
 
-def _node(request: HttpRequest) -> Node:
+def _node(request: HttpRequest, columns: tuple[str, ...] = enrolment.BRIEF) -> Node:
     scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
     identity, _, secret = credential.partition(":")
     try:
@@ -83,7 +83,7 @@ def _node(request: HttpRequest) -> Node:
         raise Unauthenticated("Authorization: Node <uuid>:<secret> is needed") from None
     if scheme != "Node":
         raise Unauthenticated("Authorization: Node <uuid>:<secret> is needed")
-    return enrolment.authenticate(node, secret)
+    return enrolment.authenticate(node, secret, columns)
 
 
 @_answering
@@ -99,7 +99,7 @@ def enrol(request: HttpRequest) -> dict[str, Any]:
 
 @_answering
 def report(request: HttpRequest) -> dict[str, Any]:
-    node = _node(request)
+    node = _node(request, enrolment.ALL_BUT_LONG)
     return dump(intake.take_report(node, load(Report, _body(request))))
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from nodeagent.host import Refused
-from sftasks import dispatch, engine, sweep
+from sftasks import dispatch, engine, sweep, turns
 from sftasks.operation import PlannedStep, kinds
 from sftasks.operations import instance_create, instance_power
 from sfweb.domain.specs import NewInterface
@@ -183,7 +183,7 @@ def test_qp_1_what_people_wait_for_is_handed_out_first_and_no_more_than_there_is
         )
         dispatch.plan(operation, {0: [planned]})
     messages = guest.run(dispatch.hand_out, Node.objects.get(pk=guest.home.pk), [])
-    assert len(messages) == dispatch.OF_ONE_LANE[False], "one namespace leaves a thread to the others"
+    assert len(messages) == turns.OF_ONE_LANE[False], "one namespace leaves a thread to the others"
     sent = Step.objects.filter(token__in=[message.token for message in messages])
     assert set(sent.values_list("operation__priority", flat=True)) == {20}
 

@@ -79,7 +79,7 @@ def test_en_1_a_late_outcome_changes_nothing_and_becomes_an_event(guest):
     token = guest.home.letters[0].token
     guest.settle()
     late = Outcome(token=token, kind=Kind.REFUSED, code="too.late")
-    assert guest.run(engine.settle, guest.home.pk, late) is False
+    assert guest.run(engine.settle, guest.home.pk, late).taken == 0
     assert state_of(accepted) == "succeeded"
     assert Event.objects.filter(message="late outcome ignored").exists()
 
@@ -242,7 +242,7 @@ def test_se_4_a_node_settles_only_its_own_steps(guest):
     guest.ask(instance_power.request, guest.caller, guest.instance, "poweroff")
     token = guest.home.letters[0].token
     stranger = next(node for node in guest.nodes if node is not guest.home)
-    assert guest.run(engine.settle, stranger.pk, Outcome(token=token, kind=Kind.DONE)) is False
+    assert guest.run(engine.settle, stranger.pk, Outcome(token=token, kind=Kind.DONE)).taken == 0
     assert Step.objects.get(token=token).state == "sent"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nodeagent.wire import Outcome
-from sftasks import dispatch, engine, explain
+from sftasks import engine, explain, turns
 from sftasks.operations import instance_create, instance_power, network_delete
 from sfweb.models import Network, Node, Operation, Step
 from sfweb.models.fields import FromNow
@@ -98,7 +98,7 @@ def test_a_node_that_is_silent_before_and_after_the_step_was_sent(guest):
 
 
 def test_a_queue_that_is_full(guest, monkeypatch):
-    monkeypatch.setattr(dispatch, "THREADS", {False: 0, True: 0})
+    monkeypatch.setattr(turns, "THREADS", {False: 0, True: 0})
     told = why(power(guest, "poweroff"))
     assert told["waits_for"] == "room"
     assert told["sentence"].endswith("the node's queue is full")

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from sftasks import dispatch, engine, explain, statements
+from sftasks import dispatch, engine, explain, statements, turns
 from sftasks.operation import PlannedStep
 from sfweb.models import Namespace, Operation, Step
 from sfweb.models.fields import FromNow
@@ -55,7 +55,7 @@ class Line:
             )
 
     def next(self, bulk=False):
-        return dispatch.next_due(self.node, bulk, statements.queues(self.node)[bulk])
+        return turns.next_due(self.node, bulk, statements.queues(self.node)[bulk])
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_en_10_of_thousands_only_the_first_are_read(line, quiet):
     line.plan(quiet)
     queue = statements.queues(line.node)[False]
     before = rows_read()
-    assert len(dispatch.next_due(line.node, False, queue)) == 8
+    assert len(turns.next_due(line.node, False, queue)) == 8
     assert rows_read() - before < 200
 
 
@@ -102,8 +102,8 @@ def test_en_10_namespaces_take_turns(line, quiet):
 def test_en_10_one_namespace_leaves_a_thread_to_the_others(line, quiet):
     for age in range(20):
         line.plan(line.loud, age=age)
-    assert len(line.next()) == dispatch.OF_ONE_LANE[False]
-    line.fly(line.loud, dispatch.OF_ONE_LANE[False])
+    assert len(line.next()) == turns.OF_ONE_LANE[False]
+    line.fly(line.loud, turns.OF_ONE_LANE[False])
     assert line.next() == []
     line.fly(quiet, 3)
     assert line.next() == []
@@ -165,7 +165,7 @@ def test_en_10_no_more_than_twice_the_threads_are_in_flight(line, quiet):
         for pk in chosen:
             line.guest.run(dispatch.send_one, pk)
     each = [sent.filter(lane=lane).count() for lane in lanes]
-    assert sum(each) == 2 * dispatch.THREADS[False] and max(each) <= dispatch.OF_ONE_LANE[False], each
+    assert sum(each) == 2 * turns.THREADS[False] and max(each) <= turns.OF_ONE_LANE[False], each
 
 
 def test_en_10_a_step_keeps_the_order_of_its_operation(line, quiet):

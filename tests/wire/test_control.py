@@ -70,7 +70,8 @@ def a_control(*addresses):
 
 
 def closing(made):
-    made._http.clear()
+    for pool in made._pools.values():
+        pool.close()
 
 
 def test_by_10_a_dead_address_is_left_out_at_once_and_stays_so(plane):
