@@ -5,7 +5,7 @@ uuids; a set has one state for all its disks (AR-14).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import F
@@ -21,43 +21,64 @@ from sfweb.models.fields import UtcNow
 from sfweb.models.state import State, transition
 
 
-def promise(instance: Instance, disks: Sequence[Disk], max_versions: int | None = None, **columns: Any) -> SnapshotSet:
-    """A set of these disks that is still to be captured. The instance's row must be locked.
+class Capture(NamedTuple):
+    """What is to be captured of an instance, whose row is locked; `columns` are the set's own."""
 
-    Raises Again when another request made one of the artifacts in this moment.
-    """
-    made = SnapshotSet(
-        namespace_id=instance.namespace_id,
-        instance_uuid=instance.pk,
-        instance_name=instance.name,
-        settings=archives.settings_of(instance),
-        **columns,
-    )
-    insert([made])
-    for disk in disks:
-        artifact = artifact_refs.artifact_of(
-            instance.namespace,
-            ArtifactKind.SNAPSHOT,
-            f"sf://instance/{instance.pk}/{disk.device}",
-            name=f"{instance.pk}/{disk.device}",
+    instance: Instance
+    disks: Sequence[Disk]
+    max_versions: int | None = None
+    columns: Mapping[str, Any] = {}
+
+
+class Promised(NamedTuple):
+    """A set that is still to be captured; its artifacts and blobs as targets of the operation that does."""
+
+    snapshot: SnapshotSet
+    targets: list[tuple[str, UUID]]
+
+
+def promise(captures: Sequence[Capture]) -> list[Promised]:
+    """A set for each. Raises Again when another request made one of the artifacts in this moment."""
+    settings = archives.settings_of([one.instance for one in captures])
+    sets = [
+        SnapshotSet(
+            namespace_id=one.instance.namespace_id,
+            instance_uuid=one.instance.pk,
+            instance_name=one.instance.name,
+            settings=settings[one.instance.pk],
+            **one.columns,
         )
-        if max_versions not in (None, artifact.max_versions):
-            Artifact.objects.filter(pk=artifact.pk).update(max_versions=max_versions)
-        blob = Blob()
-        insert([blob])
-        artifact_refs.attach_version(artifact, blob, snapshot_set=made, device=disk.device)
-    return made
+        for one in captures
+    ]
+    insert(sets)
+    pairs = [(one, disk) for one in captures for disk in one.disks]
+    artifacts = iter(artifact_refs.artifacts_of([_source(one.instance, disk) for one, disk in pairs]))
+    promised, versions = [], []
+    for one, made in zip(captures, sets, strict=True):
+        each = [(next(artifacts), Blob(), {"snapshot_set": made, "device": disk.device}) for disk in one.disks]
+        _keep_versions([artifact for artifact, *_ in each], one.max_versions)
+        versions += each
+        of_artifacts = [("artifact", artifact.pk) for artifact, *_ in each]
+        promised.append(Promised(made, [*of_artifacts, *(("blob", blob.pk) for _, blob, _ in each)]))
+    insert([blob for _, blob, _ in versions])
+    artifact_refs.attach_versions(versions)
+    return promised
+
+
+def _source(instance: Instance, disk: Disk) -> artifact_refs.Source:
+    name = f"{instance.pk}/{disk.device}"
+    return artifact_refs.Source(instance.namespace, ArtifactKind.SNAPSHOT, f"sf://instance/{name}", name)
+
+
+def _keep_versions(artifacts: Sequence[Artifact], number: int | None) -> None:
+    for artifact in artifacts:
+        if number not in (None, artifact.max_versions):
+            Artifact.objects.filter(pk=artifact.pk).update(max_versions=number)
 
 
 def lay_on(disk: Disk, blob: UUID | str) -> None:
     """The disk's row says from now on that it is what the blob is, and no longer what it was."""
     Disk.objects.filter(pk=disk.pk).update(blob=blob, base=f"sf://blob/{blob}", revision=F("revision") + 1)
-
-
-def targets(snapshot: SnapshotSet) -> list[tuple[str, UUID]]:
-    """The artifacts and blobs of the set, as targets of the operation that captures it."""
-    rows = list(snapshot.versions.order_by("device").values_list("artifact_id", "blob_id"))
-    return [("artifact", artifact) for artifact, _ in rows] + [("blob", blob) for _, blob in rows]
 
 
 def step(instance: Instance, snapshot: UUID | str) -> PlannedStep:

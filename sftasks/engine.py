@@ -14,7 +14,7 @@ rules (EN-*) in docs/engine.md before changing a line.
 import datetime
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -53,7 +53,7 @@ def submit(wish: Wish) -> Operation:
         if waiting:
             return _join(waiting, wish)
     elif wish.namespace is not None and wish.caller != CLUSTER and not kind.supersedes:
-        limits.check_waiting(wish.namespace)  # what coalesces waits once for each object, what deletes makes room
+        limits.check_waiting({wish.namespace: 1})  # what coalesces waits once for each object, what deletes makes room
     operation = new_operation(kind, wish, key)
     if wish.gathers:
         operation.not_before = _after_a_rest(wish.object_key)
@@ -64,9 +64,9 @@ def submit(wish: Wish) -> Operation:
 
 
 def submit_new(wishes: Sequence[Wish]) -> list[Operation]:
-    """`submit` for wishes about objects that this transaction makes, of kinds that do not coalesce; as many statements as one.
+    """`submit` for wishes of kinds that neither coalesce nor supersede; as many statements as for one.
 
-    Whoever calls has locked the namespaces and knows that so many operations more may wait there.
+    Whoever calls knows that so many operations more may wait in their namespaces.
     """
     operations = [new_operation(kinds()[wish.kind], wish, None) for wish in wishes]
     insert(operations)
@@ -108,9 +108,15 @@ def remember(operation: Operation, **facts: Any) -> None:
         operation.save(update_fields=["params"])
 
 
-def aim(operation: Operation, targets: Sequence[tuple[str, UUID]]) -> None:
-    """More targets of an operation that this transaction submitted, which its rows have made."""
-    insert([OperationTarget(operation=operation, target_type=kind, target_uuid=pk) for kind, pk in targets])
+def aim(*aims: tuple[Operation, Sequence[tuple[str, UUID]]]) -> None:
+    """More targets of operations that this transaction submitted, which its rows have made; (operation, targets)."""
+    insert(
+        [
+            OperationTarget(operation=operation, target_type=kind, target_uuid=pk)
+            for operation, targets in aims
+            for kind, pk in targets
+        ]
+    )
 
 
 def depend(operation: Operation, needs: Iterable[Operation], *, kind: str = DependencyKind.DEPENDS_ON) -> None:
@@ -134,13 +140,6 @@ def depend_each(
     insert(lines)
 
 
-class Settled(NamedTuple):
-    """How many outcomes were taken, and how many steps their node was sent at once in their place."""
-
-    taken: int
-    sent: int
-
-
 @durable
 def advance(operation_uuid: UUID) -> None:
     """Bring one operation as far as it can go now. Harmless when repeated, at any time, by any process."""
@@ -156,7 +155,7 @@ def advance(operation_uuid: UUID) -> None:
 
 
 @durable
-def settle(node: UUID, *told: Outcome) -> Settled:
+def settle(node: UUID, *told: Outcome) -> outcomes.Settled:
     """Take `node`'s outcomes for the open steps that hold their tokens, each once, and bring the operations on.
 
     One that comes late changes nothing. Either all of this is done or nothing.
@@ -177,7 +176,7 @@ def settle(node: UUID, *told: Outcome) -> Settled:
         operation, near = locked[key]
         as_read = all(step.state == StepState.DONE for step in steps)
         _step_on(operation, near if as_read else None, sending)
-    return Settled(sum(map(len, taken.values())), sending.sent_to(node))
+    return outcomes.Settled(sum(map(len, taken.values())), sending.sent_to(node))
 
 
 def _take(operation: Operation, step: Step, outcome: Outcome) -> None:

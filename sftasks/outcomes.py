@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -31,6 +31,13 @@ class Verdict(enum.Enum):
     GO_ON = "go on"
     FAIL = "fail"
     PARK = "park"
+
+
+class Settled(NamedTuple):
+    """How many outcomes were taken, and how many steps their node was sent at once in their place."""
+
+    taken: int
+    sent: int
 
 
 GONE = Case(When(wanted=Wanted.ABSENT, then=Value(Wanted.ABSENT)), default=None)

@@ -8,7 +8,7 @@ from django.db import InterfaceError, OperationalError
 log = logging.getLogger(__name__)
 
 
-def one_of_many(act: Callable[[], int], complaint: str, **facts: str) -> int:
+def one_of_many(act: Callable[[], int], complaint: str, **facts: object) -> int:
     """What `act` counts; 0, with a logged `complaint`, when it fails: one row must not keep the others (RO-12).
 
     An outage of the database ends the pass.
@@ -18,5 +18,5 @@ def one_of_many(act: Callable[[], int], complaint: str, **facts: str) -> int:
     except (OperationalError, InterfaceError):
         raise
     except Exception:
-        log.exception(complaint, extra=facts)
+        log.exception(complaint, extra={name: str(value) for name, value in facts.items()})
         return 0

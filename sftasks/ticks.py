@@ -63,17 +63,39 @@ class Due(NamedTuple):
     following: datetime.datetime
 
 
-def _snapshot(caller: Caller, row: Schedule) -> Accepted:
-    devices = snapshots.devices_named(row.instance, row.arguments)
-    return instance_snapshot.ask(caller, row.instance, devices, schedule=row.pk)
+class Turn(NamedTuple):
+    """A tick that is being had: for whom, and the operations of earlier ones that have not ended."""
+
+    row: Schedule
+    due: datetime.datetime
+    caller: Caller
+    held: list[Operation]
 
 
-def _execute(caller: Caller, row: Schedule) -> Accepted:
-    left = agent_operations.deadline_seconds(row.arguments, bounded=True)
-    return guest_execute.ask(caller, row.instance, row.arguments["command_line"], left)
+def _snapshot(turns: Sequence[Turn]) -> list[Operation]:
+    wanted = [
+        instance_snapshot.Asked(
+            caller=turn.caller,
+            instance=turn.row.instance,
+            devices=snapshots.devices_named(turn.row.instance, turn.row.arguments),
+            schedule=turn.row.pk,
+        )
+        for turn in turns
+    ]
+    return [accepted.operation for accepted in instance_snapshot.ask(wanted)]
 
 
-ASK: Mapping[str, Callable[[Caller, Schedule], Accepted]] = {
+def _execute(turns: Sequence[Turn]) -> list[Operation]:
+    made = []
+    for turn in turns:
+        left = agent_operations.deadline_seconds(turn.row.arguments, bounded=True)
+        command = turn.row.arguments["command_line"]
+        accepted = guest_execute.ask(turn.caller, turn.row.instance, command, left, ("schedule", turn.row.pk))
+        made.append(accepted.operation)
+    return made
+
+
+ASK: Mapping[str, Callable[[Sequence[Turn]], list[Operation]]] = {
     ScheduleKind.SNAPSHOT: _snapshot,
     ScheduleKind.EXECUTE: _execute,
 }
@@ -125,16 +147,15 @@ def _attempt(due: Due) -> int:
 def _start(dues: Sequence[Due]) -> int:
     mine = {due.schedule: due.due for due in dues if _claim(due, last_state=TickState.STARTED, last_reason="")}
     held = _in_flight(mine)
-    started: list[Tick] = []
+    turns: list[Turn] = []
     for row in _read(mine):
         schedules.require_right(row)
         if len(held[row.pk]) > _room(row):
             _write([_tick(row, mine[row.pk], TickState.SKIPPED, IN_FLIGHT)])
             Schedule.objects.filter(pk=row.pk).update(last_state=TickState.SKIPPED, last_reason=IN_FLIGHT)
         else:
-            started.append(_submit(row, mine[row.pk], schedules.acting_for(row), held[row.pk]))
-    _write(started)
-    return len(started)
+            turns.append(Turn(row, mine[row.pk], schedules.acting_for(row), held[row.pk]))
+    return len(_submit(turns))
 
 
 @durable
@@ -166,8 +187,7 @@ def trigger(caller: Caller, schedule: Schedule) -> Accepted:
         raise Conflict(IN_FLIGHT, code="schedule.in_flight", details={"operations": [str(one.pk) for one in held]})
     now = database_now()
     Schedule.objects.filter(pk=row.pk).update(last_tick=now, last_state=TickState.STARTED, last_reason="")
-    tick = _submit(row, now, caller, held)
-    _write([tick])
+    [tick] = _submit([Turn(row, now, caller, held)])
     assert tick.operation is not None
     return Accepted(tick, tick.operation)
 
@@ -261,16 +281,22 @@ def _room(row: Schedule) -> int:
     return {Overlap.SKIP: 0, Overlap.QUEUE: 1}.get(Overlap(row.overlap), 2**31)
 
 
-def _submit(row: Schedule, due: datetime.datetime, caller: Caller, held: list[Operation]) -> Tick:
-    """The tick, still to be written, with the operation that it is."""
-    row.instance.namespace = row.namespace  # they are the same, and it is read already
-    operation = ASK[row.kind](caller, row).operation
-    engine.aim(operation, [("schedule", row.pk)])
-    if held:
-        engine.depend(operation, held, kind=DependencyKind.RUNS_AFTER)
-    if caller.in_background:
-        operation.is_held = True  # the pass advances what it asked for when it has asked for all that was due
-    return _tick(row, due, TickState.STARTED, operation=operation)
+def _submit(turns: Sequence[Turn]) -> list[Tick]:
+    """The ticks, each with the operation that it is."""
+    made: list[Tick] = []
+    for kind, ask in ASK.items():
+        mine = [turn for turn in turns if turn.row.kind == kind]
+        for turn in mine:
+            turn.row.instance.namespace = turn.row.namespace  # they are the same, and it is read already
+        operations = ask(mine) if mine else []
+        for turn, operation in zip(mine, operations, strict=True):
+            if turn.held:
+                engine.depend(operation, turn.held, kind=DependencyKind.RUNS_AFTER)
+            if turn.caller.in_background:
+                operation.is_held = True  # the pass advances what it asked for when it has asked for all that was due
+            made.append(_tick(turn.row, turn.due, TickState.STARTED, operation=operation))
+    _write(made)
+    return made
 
 
 def _tick(row: Schedule, due: datetime.datetime, state: str, reason: str = "", **columns: Any) -> Tick:

@@ -15,10 +15,12 @@ from sfweb.models import AgentOperation, Blob, Instance, Operation
 INTERRUPTED = "the node's agent was interrupted: the command may have run"
 
 
-def ask(caller: Caller, instance: Instance, command_line: str, seconds: int | None) -> Accepted:
-    """`request` in a transaction that is open already."""
+def ask(
+    caller: Caller, instance: Instance, command_line: str, seconds: int | None, *more: tuple[str, uuid.UUID]
+) -> Accepted:
+    """`request` in a transaction that is open already; `more` targets of the operation."""
     identity = uuid.uuid4()
-    operation = engine.submit(guests.wish("guest_execute", identity, instance, caller))
+    operation = engine.submit(guests.wish("guest_execute", identity, instance, caller, *more))
     locked = Instance.objects.select_for_update().get(pk=instance.pk)
     agent_operations.require_agent(locked)
     commands = [{"command": "execute", "commandline": command_line}]

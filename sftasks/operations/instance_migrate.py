@@ -57,7 +57,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, li
         instances.raise_generation(row.pk)
     former = {"console_port": row.console_port, "vdi_port": row.vdi_port}
     engine.remember(operation, former=former, source=str(row.node_id), target=str(offer.node), how=how, **taken)
-    engine.aim(operation, [("node", known.node.pk), ("node", offer.node)])
+    engine.aim((operation, [("node", known.node.pk), ("node", offer.node)]))
     engine.depend(operation, moves.bring(row, offer.node, moves.blobs_of(row), caller))
     return Accepted(row, operation)
 

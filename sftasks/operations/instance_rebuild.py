@@ -42,7 +42,7 @@ def request(caller: Caller, instance: Instance, placed_on: str | None = None, bl
     node_life.expect(known.node.pk, "instance", row.pk, Wanted.ABSENT)
     snapshot = str(source.snapshot) if source else None
     engine.remember(operation, target=str(offer.node), dead=dead, former=former, snapshot=snapshot)
-    engine.aim(operation, [("node", offer.node)])
+    engine.aim((operation, [("node", offer.node)]))
     engine.depend(operation, moves.bring(row, offer.node, moves.blobs_of(row), caller))
     return Accepted(row, operation)
 

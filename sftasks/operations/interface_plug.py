@@ -31,7 +31,7 @@ def request(caller: Caller, instance: Instance, card: NewInterface) -> Accepted:
     newest = row.interfaces.order_by("-order").values_list("order", flat=True).first()
     made = devices.write_interfaces(row, [card], [network], 0 if newest is None else newest + 1)[0]
     engine.remember(operation, interface=str(made.pk))
-    engine.aim(operation, [("interface", made.pk)])
+    engine.aim((operation, [("interface", made.pk)]))
     instances.raise_generation(row.pk)
     assert row.node_id is not None
     engine.depend(operation, mesh.bring_network(network, row.node_id, caller))

@@ -22,11 +22,12 @@ NEW_SECONDS, PATIENT_SECONDS, HASTY_SECONDS = 10.0, 5.0, 0.2
 """A command that was asked for just now is waited for on the node, an older one only looked at."""
 
 
-def wish(kind: str, identity: UUID, instance: Instance, caller: Caller) -> Wish:
+def wish(kind: str, identity: UUID, instance: Instance, caller: Caller, *more: tuple[str, UUID]) -> Wish:
+    """An operation that the guest's agent is asked for; `more` are its targets beside that."""
     return Wish(
         kind=kind,
         object_key=f"guest:{instance.pk}",
-        targets=[("agentoperation", identity)],
+        targets=[("agentoperation", identity), *more],
         params={"agent_operation": str(identity)},
         caller=caller,
         namespace=instance.namespace_id,

@@ -61,7 +61,7 @@ def _each(page: Callable[[], list[Any]], act: Callable[[Any], int], seconds: flo
 
 
 def _guarded(act: Callable[[Any], int], row: Any) -> int:
-    return one_of_many(partial(act, row), "a schedule could not be served", row=str(row))
+    return one_of_many(partial(act, row), "a schedule could not be served", row=row)
 
 
 def _ended() -> list[UUID]:

@@ -7,9 +7,11 @@ checked like any request for an instance, and its members must lie where its own
 
 import json
 import tarfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sfweb.domain.artifact_refs import ARCHIVE, USABLE, add_version, artifact_of, newest_version
 from sfweb.domain.digests import is_digest
@@ -45,30 +47,38 @@ class Member:
     sha512: str
 
 
-def settings_of(instance: Instance) -> dict[str, Any]:
-    """What a request for an instance like this one would say; disks without their content."""
-    cards = Interface.objects.filter(instance=instance, state=State.CREATED).order_by("order")
-    disks = Disk.objects.filter(instance=instance, kind="disk").order_by("position")
-    metadata = Metadata.objects.filter(object_type="instance", object_uuid=instance.pk)
+def settings_of(instances: Sequence[Instance]) -> dict[UUID, dict[str, Any]]:
+    """By instance, what a request for one like this would say; disks without their content."""
+    keys = {instance.pk for instance in instances}
+    cards = Interface.objects.filter(instance__among=keys, state=State.CREATED).order_by("order")
+    disks = Disk.objects.filter(instance__among=keys, kind="disk").order_by("position")
+    told = Metadata.objects.filter(object_type="instance", object_uuid__among=keys)
+    networks: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    captured: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
+    metadata: dict[UUID, dict[str, str]] = defaultdict(dict)
+    for key, network, model in cards.values_list("instance", "network__name", "model"):
+        networks[key].append({"network_uuid": network, "model": model})
+    for key, device, bus, size in disks.values_list("instance", "device", "bus", "size_gb"):
+        captured[key].append({"device": device, "bus": bus, "size": size})
+    for key, name, value in told.values_list("object_uuid", "key", "value"):
+        metadata[key][name] = value
     return {
-        "name": instance.name,
-        "cpus": instance.cpus,
-        "memory": instance.memory_mb,
-        "ssh_key": instance.ssh_key,
-        "user_data": instance.user_data,
-        "video": instance.video,
-        "configdrive": "openstack-disk" if instance.config_drive else "none",
-        "metadata": dict(metadata.values_list("key", "value")),
-        "side_channels": instance.side_channels,
-        "uefi": instance.uefi,
-        "secure_boot": instance.secure_boot,
-        "network": [
-            {"network_uuid": network, "model": model} for network, model in cards.values_list("network__name", "model")
-        ],
-        "disk": [
-            {"device": device, "bus": bus, "size": size}
-            for device, bus, size in disks.values_list("device", "bus", "size_gb")
-        ],
+        instance.pk: {
+            "name": instance.name,
+            "cpus": instance.cpus,
+            "memory": instance.memory_mb,
+            "ssh_key": instance.ssh_key,
+            "user_data": instance.user_data,
+            "video": instance.video,
+            "configdrive": "openstack-disk" if instance.config_drive else "none",
+            "metadata": metadata[instance.pk],
+            "side_channels": instance.side_channels,
+            "uefi": instance.uefi,
+            "secure_boot": instance.secure_boot,
+            "network": networks[instance.pk],
+            "disk": captured[instance.pk],
+        }
+        for instance in instances
     }
 
 

@@ -3,17 +3,18 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from sfweb.domain import catalogue
 from sfweb.domain.callers import Caller
 from sfweb.domain.image_urls import SCHEMES, check_image_url
 from sfweb.domain.lookup import MOST_MATCHES, as_uuid, may_read_blob, shown_to, visible_artifacts
-from sfweb.domain.rows import insert, insert_unless_taken
+from sfweb.domain.rows import insert, insert_all_unless_taken
 from sfweb.domain.transactions import Again
 from sfweb.errors import Conflict, Invalid, NotFound
 from sfweb.models import (
@@ -141,16 +142,40 @@ def image_artifact(namespace: Namespace, url: str, *, shared: bool = False) -> A
     )
 
 
+class Source(NamedTuple):
+    """Of what an artifact is: there is one living of each kind, namespace and URL."""
+
+    namespace: Namespace
+    kind: str
+    url: str
+    name: str
+    shared: bool = False
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(f"{self.kind}\n{self.namespace.pk}\n{self.url}".encode()).hexdigest()
+
+
 def artifact_of(namespace: Namespace, kind: str, source_url: str, *, name: str, shared: bool = False) -> Artifact:
     """The living artifact of this kind, namespace and source. Raises Again when another request made it in this moment."""
-    key = hashlib.sha256(f"{kind}\n{namespace.pk}\n{source_url}".encode()).hexdigest()
-    row = Artifact.objects.select_for_update().filter(active_key=key).first()
-    if row is not None:
-        return row
-    row = Artifact(namespace=namespace, kind=kind, name=name, source_url=source_url, active_key=key, shared=shared)
-    if not insert_unless_taken(row):
+    return artifacts_of([Source(namespace, kind, source_url, name, shared)])[0]
+
+
+def artifacts_of(sources: Sequence[Source]) -> list[Artifact]:
+    """`artifact_of` for each. They are locked in the order of their keys."""
+    keys = [source.key for source in sources]
+    locked = Artifact.objects.select_for_update().filter(active_key__in=set(keys)).order_by("active_key")
+    found = {row.active_key: row for row in locked}
+    made = {
+        key: Artifact(
+            namespace=one.namespace, kind=one.kind, name=one.name, source_url=one.url, active_key=key, shared=one.shared
+        )
+        for key, one in sorted(zip(keys, sources, strict=True), key=itemgetter(0))
+        if key not in found
+    }
+    if not insert_all_unless_taken(list(made.values())):
         raise Again
-    return row
+    return [(found | made)[key] for key in keys]
 
 
 def add_version(artifact: Artifact, **columns: Any) -> Blob:
@@ -162,9 +187,19 @@ def add_version(artifact: Artifact, **columns: Any) -> Blob:
 
 def attach_version(artifact: Artifact, blob: Blob, **columns: Any) -> Blob:
     """Append `blob` as the newest version. The artifact's row must be locked."""
-    last = artifact.versions.order_by("-index").values_list("index", flat=True).first() or 0
-    insert([ArtifactVersion(artifact=artifact, index=last + 1, blob=blob, **columns)])
+    attach_versions([(artifact, blob, columns)])
     return blob
+
+
+def attach_versions(versions: Sequence[tuple[Artifact, Blob, Mapping[str, Any]]]) -> None:
+    """`attach_version` for each, in this order."""
+    rows = ArtifactVersion.objects.filter(artifact__among={artifact.pk for artifact, *_ in versions})
+    last = dict(rows.order_by().values_list("artifact").annotate(Max("index")))
+    made = []
+    for artifact, blob, columns in versions:
+        last[artifact.pk] = last.get(artifact.pk, 0) + 1
+        made.append(ArtifactVersion(artifact=artifact, index=last[artifact.pk], blob=blob, **columns))
+    insert(made)
 
 
 def is_used() -> Q:

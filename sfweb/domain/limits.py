@@ -14,6 +14,7 @@ from django.db import transaction
 
 from sfweb.domain import capacity, events
 from sfweb.domain.callers import Caller
+from sfweb.domain.rows import select
 from sfweb.errors import LimitReached, NotFound
 from sfweb.models import Instance, Namespace, Network, Operation, Schedule, Upload
 from sfweb.models.namespace import SYSTEM
@@ -104,13 +105,16 @@ def check_disk_growth(namespace: UUID, grown: int) -> None:
         _refuse_above(row, "disk_gb", limit, _disk_gb(row.pk) - grown, grown)
 
 
-def check_waiting(namespace: UUID) -> None:
-    """Refuse one more operation of a user where too many wait already. Far below the ceiling nothing is locked."""
-    row = Namespace.objects.get(pk=namespace)
-    limit = ceiling(row, "waiting_operations")
-    if limit is None or (limit > AT_ONCE and _waiting(namespace) < limit - AT_ONCE - 1):
+def check_waiting(more: Mapping[UUID, int]) -> None:
+    """Refuse so many more operations of users where too many wait already. Far below the ceiling nothing is locked."""
+    if not more:
         return
-    lock_within(namespace, waiting_operations=1)
+    waiting = "(SELECT COUNT(*) FROM operations WHERE namespace_id = namespaces.uuid AND state = 'waiting')"
+    keys = [str(namespace) for namespace in more]
+    for row in select(Namespace, "WHERE uuid IN %s ORDER BY uuid", [keys], also=(("waiting", waiting),)):
+        limit, used = ceiling(row, "waiting_operations"), row.waiting  # type: ignore[attr-defined]
+        if limit is not None and (limit <= AT_ONCE or used >= limit - AT_ONCE - more[row.pk]):
+            lock_within(row.pk, waiting_operations=more[row.pk])
 
 
 def _refuse_above(row: Namespace, name: str, limit: int, used: int, asked: int) -> None:

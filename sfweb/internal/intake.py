@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError
 
 from nodeagent.wire import Inventory, LeaseRenewal, Outcome, Report, ReportAnswer, mesh_digest
 from sftasks import dispatch, engine, statements
+from sftasks.outcomes import Settled
 from sftasks.reconcilers import node_objects
 from sfweb import metrics
 from sfweb.domain import carriers, node_life
@@ -96,7 +97,7 @@ def _settle_all(node: Node, outcomes: Sequence[Outcome]) -> tuple[list[str], int
     return tokens, freed
 
 
-def _settle(node: Node, outcomes: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], engine.Settled]]:
+def _settle(node: Node, outcomes: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], Settled]]:
     """All by one transaction, or, if that fails, each by its own.
 
     One that cannot be settled keeps nobody from the others and from the answer: it comes again with the next report.

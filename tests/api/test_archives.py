@@ -16,7 +16,7 @@ def exported(world: World, node_bytes: FakeBytes) -> bytes:
     blob = world.snapshot.versions.get().blob
     Blob.objects.filter(pk=blob.pk).update(size=len(DISK))
     node_bytes.blobs[str(blob.pk)] = DISK
-    world.snapshot.settings = archives.settings_of(world.instance)
+    world.snapshot.settings = archives.settings_of([world.instance])[world.instance.pk]
     world.snapshot.save()
     answer = world.person("owner").get(f"/snapshots/{world.snapshot.uuid}/export")
     content = answer.getvalue()

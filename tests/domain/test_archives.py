@@ -19,7 +19,7 @@ DISK = b"the bytes of a disk " * 100
 def snapshot(db) -> SnapshotSet:
     world = World()
     made = make_snapshot(world.instance, world.node)
-    made.settings = archives.settings_of(world.instance)
+    made.settings = archives.settings_of([world.instance])[world.instance.pk]
     made.save()
     Blob.objects.filter(versions__snapshot_set=made).update(size=len(DISK))
     return SnapshotSet.objects.get(pk=made.pk)

@@ -1,6 +1,8 @@
 """instance_snapshot: disks of one moment become artifact versions that belong together."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from nodeagent.host import Refused
 from sftasks.operations import (
@@ -11,11 +13,11 @@ from sftasks.operations import (
     instance_snapshot,
     snapshot_delete,
 )
-from sfweb.domain import archives
+from sfweb.domain import archives, limits
 from sfweb.domain.specs import NewDisk
 from sfweb.domain.transactions import durable
-from sfweb.errors import Conflict, Invalid, NotFound, NotReady
-from sfweb.models import Artifact, ArtifactVersion, Blob, Disk, Instance, SnapshotSet, Step
+from sfweb.errors import Conflict, Invalid, LimitReached, NotFound, NotReady
+from sfweb.models import Artifact, ArtifactVersion, Blob, Disk, Instance, Namespace, SnapshotSet, Step
 from tests.cluster import repeats_are_harmless
 from tests.factories import new_instance
 
@@ -58,6 +60,33 @@ def test_ar_14_all_disks_of_one_request_are_one_set(pair):
         ("snapshot_disks", str(pair.instance.pk))
     ]
     assert pair.findings() == []
+
+
+def test_ro_4_many_are_asked_for_by_as_many_statements_as_one(pair):
+    def ask(number):
+        asked = instance_snapshot.Asked(caller=pair.caller, instance=pair.instance, max_versions=9)
+        with CaptureQueriesContext(connection) as captured:
+            made = pair.run(durable(instance_snapshot.ask), [asked] * number)
+            told = sum("INSERT" in query["sql"] and "VALUES" in query["sql"] for query in captured.captured_queries)
+        assert (
+            len({accepted.row.pk for accepted in made}) == len({accepted.operation.pk for accepted in made}) == number
+        )
+        pair.settle()
+        assert {set_of(accepted).state for accepted in made} == {"created"}
+        return told
+
+    ask(1)
+    assert ask(1) == ask(5)
+
+
+def test_se_12_many_that_are_more_than_may_wait_are_refused_together(pair, monkeypatch):
+    monkeypatch.setattr(limits, "AT_ONCE", 0)
+    Namespace.objects.filter(pk=pair.instance.namespace_id).update(limits={"waiting_operations": 2})
+    asked = instance_snapshot.Asked(caller=pair.caller, instance=pair.instance)
+    with pytest.raises(LimitReached):
+        pair.run(durable(instance_snapshot.ask), [asked] * 3)
+    assert not SnapshotSet.objects.exists()
+    assert len(pair.run(durable(instance_snapshot.ask), [asked] * 2)) == 2
 
 
 def test_repeats_are_harmless(pair):

@@ -465,10 +465,10 @@ def test_ro_12_one_that_raises_does_not_keep_the_others(guest, monkeypatch):
     make_due(sound, 1)
     genuine = ticks.ASK["snapshot"]
 
-    def ask(caller, row):
-        if row.pk == broken.pk:
+    def ask(turns):
+        if any(turn.row.pk == broken.pk for turn in turns):
             raise RuntimeError("never seen before")
-        return genuine(caller, row)
+        return genuine(turns)
 
     monkeypatch.setattr(ticks, "ASK", {**ticks.ASK, "snapshot": ask})
     guest.run(reconciler.run)
@@ -476,6 +476,20 @@ def test_ro_12_one_that_raises_does_not_keep_the_others(guest, monkeypatch):
     assert broken.ticks.get().reason == "internal error: RuntimeError"
     assert told(sound) == ["started"]
     assert fresh(broken).next_tick > database_now(), "it is not the first of each page for ever"
+
+
+def test_ro_5_two_schedules_of_one_instance_in_one_batch_make_a_version_each(guest):
+    first, second = make(guest), make(guest)
+    make_due()
+    guest.run(reconciler.run)
+    guest.settle()
+    guest.run(reconciler.run)
+    assert (told(first), told(second)) == (["succeeded"], ["succeeded"])
+    sets = SnapshotSet.objects.order_by("created_at", "uuid")
+    assert {row.schedule_uuid for row in sets} == {first.pk, second.pk}
+    versions = ArtifactVersion.objects.filter(snapshot_set__isnull=False).order_by("index")
+    assert [version.index for version in versions] == [1, 2]
+    assert len({version.artifact_id for version in versions}) == 1
 
 
 def test_ro_12_a_tick_that_cannot_be_settled_is_given_up_and_keeps_nobody(guest, monkeypatch):
