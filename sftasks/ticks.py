@@ -63,8 +63,8 @@ class Due(NamedTuple):
     following: datetime.datetime
 
 
-class Turn(NamedTuple):
-    """A tick that is being had: for whom, and the operations of earlier ones that have not ended."""
+class Claimed(NamedTuple):
+    """A tick that this transaction has: for whom, and the operations of earlier ones that have not ended."""
 
     row: Schedule
     due: datetime.datetime
@@ -72,30 +72,30 @@ class Turn(NamedTuple):
     held: list[Operation]
 
 
-def _snapshot(turns: Sequence[Turn]) -> list[Operation]:
+def _snapshot(claimed: Sequence[Claimed]) -> list[Operation]:
     wanted = [
         instance_snapshot.Asked(
-            caller=turn.caller,
-            instance=turn.row.instance,
-            devices=snapshots.devices_named(turn.row.instance, turn.row.arguments),
-            schedule=turn.row.pk,
+            caller=one.caller,
+            instance=one.row.instance,
+            devices=snapshots.devices_named(one.row.instance, one.row.arguments),
+            schedule=one.row.pk,
         )
-        for turn in turns
+        for one in claimed
     ]
     return [accepted.operation for accepted in instance_snapshot.ask(wanted)]
 
 
-def _execute(turns: Sequence[Turn]) -> list[Operation]:
+def _execute(claimed: Sequence[Claimed]) -> list[Operation]:
     made = []
-    for turn in turns:
-        left = agent_operations.deadline_seconds(turn.row.arguments, bounded=True)
-        command = turn.row.arguments["command_line"]
-        accepted = guest_execute.ask(turn.caller, turn.row.instance, command, left, ("schedule", turn.row.pk))
+    for one in claimed:
+        left = agent_operations.deadline_seconds(one.row.arguments, bounded=True)
+        command = one.row.arguments["command_line"]
+        accepted = guest_execute.ask(one.caller, one.row.instance, command, left, ("schedule", one.row.pk))
         made.append(accepted.operation)
     return made
 
 
-ASK: Mapping[str, Callable[[Sequence[Turn]], list[Operation]]] = {
+ASK: Mapping[str, Callable[[Sequence[Claimed]], list[Operation]]] = {
     ScheduleKind.SNAPSHOT: _snapshot,
     ScheduleKind.EXECUTE: _execute,
 }
@@ -147,15 +147,15 @@ def _attempt(due: Due) -> int:
 def _start(dues: Sequence[Due]) -> int:
     mine = {due.schedule: due.due for due in dues if _claim(due, last_state=TickState.STARTED, last_reason="")}
     held = _in_flight(mine)
-    turns: list[Turn] = []
+    claimed: list[Claimed] = []
     for row in _read(mine):
         schedules.require_right(row)
         if len(held[row.pk]) > _room(row):
             _write([_tick(row, mine[row.pk], TickState.SKIPPED, IN_FLIGHT)])
             Schedule.objects.filter(pk=row.pk).update(last_state=TickState.SKIPPED, last_reason=IN_FLIGHT)
         else:
-            turns.append(Turn(row, mine[row.pk], schedules.acting_for(row), held[row.pk]))
-    return len(_submit(turns))
+            claimed.append(Claimed(row, mine[row.pk], schedules.acting_for(row), held[row.pk]))
+    return len(_submit(claimed))
 
 
 @durable
@@ -187,7 +187,7 @@ def trigger(caller: Caller, schedule: Schedule) -> Accepted:
         raise Conflict(IN_FLIGHT, code="schedule.in_flight", details={"operations": [str(one.pk) for one in held]})
     now = database_now()
     Schedule.objects.filter(pk=row.pk).update(last_tick=now, last_state=TickState.STARTED, last_reason="")
-    [tick] = _submit([Turn(row, now, caller, held)])
+    [tick] = _submit([Claimed(row, now, caller, held)])
     assert tick.operation is not None
     return Accepted(tick, tick.operation)
 
@@ -281,20 +281,20 @@ def _room(row: Schedule) -> int:
     return {Overlap.SKIP: 0, Overlap.QUEUE: 1}.get(Overlap(row.overlap), 2**31)
 
 
-def _submit(turns: Sequence[Turn]) -> list[Tick]:
+def _submit(claimed: Sequence[Claimed]) -> list[Tick]:
     """The ticks, each with the operation that it is."""
     made: list[Tick] = []
     for kind, ask in ASK.items():
-        mine = [turn for turn in turns if turn.row.kind == kind]
-        for turn in mine:
-            turn.row.instance.namespace = turn.row.namespace  # they are the same, and it is read already
+        mine = [one for one in claimed if one.row.kind == kind]
+        for one in mine:
+            one.row.instance.namespace = one.row.namespace  # they are the same, and it is read already
         operations = ask(mine) if mine else []
-        for turn, operation in zip(mine, operations, strict=True):
-            if turn.held:
-                engine.depend(operation, turn.held, kind=DependencyKind.RUNS_AFTER)
-            if turn.caller.in_background:
+        for one, operation in zip(mine, operations, strict=True):
+            if one.held:
+                engine.depend(operation, one.held, kind=DependencyKind.RUNS_AFTER)
+            if one.caller.in_background:
                 operation.is_held = True  # the pass advances what it asked for when it has asked for all that was due
-            made.append(_tick(turn.row, turn.due, TickState.STARTED, operation=operation))
+            made.append(_tick(one.row, one.due, TickState.STARTED, operation=operation))
     _write(made)
     return made
 

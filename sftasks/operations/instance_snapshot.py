@@ -11,6 +11,7 @@ from sftasks.plans import instances
 from sfweb.domain import limits, snapshots
 from sfweb.domain.callers import CLUSTER, Caller
 from sfweb.domain.transactions import durable
+from sfweb.errors import NotFound
 from sfweb.models import Instance, Operation, SnapshotSet
 
 
@@ -52,10 +53,12 @@ def _wish(asked: Asked, snapshot: uuid.UUID) -> Wish:
 
 
 def _lock(wanted: Sequence[Asked]) -> dict[uuid.UUID, Instance]:
-    """The instances, in the order of their key, with their disks and namespaces."""
+    """The instances, in the order of their key, with their disks and namespaces. Raises NotFound."""
     rows = Instance.objects.select_for_update().prefetch_related("disks")
     found = {row.pk: row for row in rows.filter(pk__among={one.instance.pk for one in wanted}).order_by("pk")}
     for one in wanted:
+        if one.instance.pk not in found:
+            raise NotFound(f"instance not found: {one.instance.pk}")
         found[one.instance.pk].namespace = one.instance.namespace
     return found
 

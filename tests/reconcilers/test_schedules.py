@@ -465,10 +465,10 @@ def test_ro_12_one_that_raises_does_not_keep_the_others(guest, monkeypatch):
     make_due(sound, 1)
     genuine = ticks.ASK["snapshot"]
 
-    def ask(turns):
-        if any(turn.row.pk == broken.pk for turn in turns):
+    def ask(claimed):
+        if any(one.row.pk == broken.pk for one in claimed):
             raise RuntimeError("never seen before")
-        return genuine(turns)
+        return genuine(claimed)
 
     monkeypatch.setattr(ticks, "ASK", {**ticks.ASK, "snapshot": ask})
     guest.run(reconciler.run)
