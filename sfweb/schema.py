@@ -15,7 +15,7 @@ from sfweb.errors import Unavailable
 
 log = logging.getLogger(__name__)
 COMMAND = "manage.py ensure_mariadb_schema"
-VERSION = 5
+VERSION = 6
 """Raised with every migration."""
 COMPATIBLE_SINCE = 1
 """The oldest VERSION of code that may still run on this schema (EN-18)."""

@@ -29,6 +29,7 @@ from sfweb.models import (
     NodeObject,
     Operation,
     PoolAllocation,
+    SnapshotSet,
     Step,
 )
 from sfweb.models.fields import UtcNow
@@ -190,6 +191,35 @@ def test_en_6_of_two_settles_at_once_one_advances(monkeypatch):
 
 def test_en_6_without_the_lock_nobody_advances(monkeypatch):
     assert _two_settles(monkeypatch, with_lock=False) == "running"
+
+
+@pytest.mark.parametrize("model", [Instance, Network, SnapshotSet])
+def test_se_12_who_adds_to_a_namespace_keeps_nobody_from_ending_what_is_in_it(model):
+    """The key to the namespace must not be checked by an index with the state in it: MariaDB would lock the namespace's row."""
+    tenant = Namespace.objects.get(name=make_namespace("tenant").namespace)
+    instance = Instance.objects.create(namespace=tenant, name="i", state="creating", cpus=1, memory_mb=64)
+    make_network()
+    SnapshotSet.objects.create(namespace=tenant, instance_uuid=instance.pk, instance_name="i", settings={})
+    adds, ended = threading.Event(), threading.Event()
+
+    def add():
+        with transaction.atomic():
+            list(Namespace.objects.select_for_update())
+            adds.set()
+            ended.wait(20)
+        connection.close()
+
+    adding = threading.Thread(target=add)
+    adding.start()
+    adds.wait(5)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+        assert model.objects.update(state="error") >= 1
+    finally:
+        ended.set()
+        adding.join()
+        connection.close()
 
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
