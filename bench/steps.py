@@ -65,8 +65,9 @@ def start(plane: Plane, most: int = 16) -> None:
 
     django.setup()
     import bench.step_kind  # noqa: F401  (registers itself in this process)
+    from bench.step_action import NAME
 
-    until(lambda: '"rest"' in plane.sql("SELECT actions FROM nodes")[0][0], 30, "the node has reported")
+    until(lambda: f'"{NAME}"' in plane.sql("SELECT actions FROM nodes")[0][0], 30, "the node has reported")
     api = plane.api()
     for number in range(LANES):
         api.ok("POST", "/auth/namespaces", {"namespace": f"lane{number}"})

@@ -51,16 +51,16 @@ def promise(captures: Sequence[Capture]) -> list[Promised]:
         for one in captures
     ]
     insert(sets)
-    pairs = [(one, disk) for one in captures for disk in one.disks]
-    artifacts = iter(artifact_refs.artifacts_of([_source(one.instance, disk) for one, disk in pairs]))
-    promised, versions = [], []
-    for one, made in zip(captures, sets, strict=True):
-        each = [(next(artifacts), Blob(), {"snapshot_set": made, "device": disk.device}) for disk in one.disks]
-        _keep_versions([artifact for artifact, *_ in each], one.max_versions)
-        versions += each
-        of_artifacts = [("artifact", artifact.pk) for artifact, *_ in each]
-        promised.append(Promised(made, [*of_artifacts, *(("blob", blob.pk) for _, blob, _ in each)]))
-    insert([blob for _, blob, _ in versions])
+    promised = [Promised(made, []) for made in sets]
+    disks = [(one, to, disk) for one, to in zip(captures, promised, strict=True) for disk in one.disks]
+    artifacts = artifact_refs.artifacts_of([_source(one.instance, disk) for one, _, disk in disks])
+    blobs = [Blob() for _ in disks]
+    insert(blobs)
+    versions = []
+    for (one, to, disk), artifact, blob in zip(disks, artifacts, blobs, strict=True):
+        _keep_versions(artifact, one.max_versions)
+        versions.append((artifact, blob, {"snapshot_set": to.snapshot, "device": disk.device}))
+        to.targets.extend([("artifact", artifact.pk), ("blob", blob.pk)])
     artifact_refs.attach_versions(versions)
     return promised
 
@@ -70,10 +70,9 @@ def _source(instance: Instance, disk: Disk) -> artifact_refs.Source:
     return artifact_refs.Source(instance.namespace, ArtifactKind.SNAPSHOT, f"sf://instance/{name}", name)
 
 
-def _keep_versions(artifacts: Sequence[Artifact], number: int | None) -> None:
-    for artifact in artifacts:
-        if number not in (None, artifact.max_versions):
-            Artifact.objects.filter(pk=artifact.pk).update(max_versions=number)
+def _keep_versions(artifact: Artifact, number: int | None) -> None:
+    if number not in (None, artifact.max_versions):
+        Artifact.objects.filter(pk=artifact.pk).update(max_versions=number)
 
 
 def lay_on(disk: Disk, blob: UUID | str) -> None:

@@ -57,7 +57,7 @@ def tell_late(node: UUID, late: Sequence[Outcome]) -> None:
     """Outcomes that no open step waited for: each is an event, and nothing else."""
     by_token = {outcome.token: outcome for outcome in late}
     steps = Step.objects.select_related("operation").filter(node=node, token__in=by_token)
-    for step in steps if late else ():
+    for step in steps:
         outcome = by_token[str(step.token)]
         facts = {"operation": str(step.operation_id), "step": str(step.pk), "kind": outcome.kind, "code": outcome.code}
         events.record_on(step.operation, "audit", "late outcome ignored", extra=facts)

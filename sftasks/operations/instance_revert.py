@@ -31,8 +31,8 @@ def request(caller: Caller, instance: Instance, snapshot: SnapshotSet) -> Accept
     pending.require_unmoved(row.pk)
     disks = snapshots.disks_to_capture(row, None)
     snapshots.require_match(disks, blobs)
-    [(before, made)] = captures.promise([captures.Capture(row, disks, columns={"reason": "revert"})])
-    engine.aim((operation, made))
+    [(before, targets)] = captures.promise([captures.Capture(row, disks, columns={"reason": "revert"})])
+    engine.aim((operation, targets))
     wanted = {device: str(blob) for device, blob in blobs.items()}
     engine.remember(operation, snapshot=str(before.pk), blobs=wanted)
     assert row.node_id is not None, "an instance that is created has a node"

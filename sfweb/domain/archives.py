@@ -10,8 +10,11 @@ import tarfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
+
+from django.db.models import prefetch_related_objects
 
 from sfweb.domain.artifact_refs import ARCHIVE, USABLE, add_version, artifact_of, newest_version
 from sfweb.domain.digests import is_digest
@@ -19,7 +22,6 @@ from sfweb.errors import Conflict, Invalid
 from sfweb.models import (
     ArtifactKind,
     Blob,
-    Disk,
     Instance,
     Interface,
     Metadata,
@@ -49,17 +51,14 @@ class Member:
 
 def settings_of(instances: Sequence[Instance]) -> dict[UUID, dict[str, Any]]:
     """By instance, what a request for one like this would say; disks without their content."""
+    prefetch_related_objects(instances, "disks")  # where nobody has read them already
     keys = {instance.pk for instance in instances}
     cards = Interface.objects.filter(instance__among=keys, state=State.CREATED).order_by("order")
-    disks = Disk.objects.filter(instance__among=keys, kind="disk").order_by("position")
     told = Metadata.objects.filter(object_type="instance", object_uuid__among=keys)
     networks: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
-    captured: dict[UUID, list[dict[str, Any]]] = defaultdict(list)
     metadata: dict[UUID, dict[str, str]] = defaultdict(dict)
     for key, network, model in cards.values_list("instance", "network__name", "model"):
         networks[key].append({"network_uuid": network, "model": model})
-    for key, device, bus, size in disks.values_list("instance", "device", "bus", "size_gb"):
-        captured[key].append({"device": device, "bus": bus, "size": size})
     for key, name, value in told.values_list("object_uuid", "key", "value"):
         metadata[key][name] = value
     return {
@@ -76,7 +75,11 @@ def settings_of(instances: Sequence[Instance]) -> dict[UUID, dict[str, Any]]:
             "uefi": instance.uefi,
             "secure_boot": instance.secure_boot,
             "network": networks[instance.pk],
-            "disk": captured[instance.pk],
+            "disk": [
+                {"device": disk.device, "bus": disk.bus, "size": disk.size_gb}
+                for disk in sorted(instance.disks.all(), key=attrgetter("position"))
+                if disk.kind == "disk"
+            ],
         }
         for instance in instances
     }
